@@ -36,7 +36,7 @@ class Settings:
     aws_region: str = "us-east-1"
     s3_public_endpoint: str | None = None  # presigned URLs are signed for it; None: aws_s3_endpoint
     scratch_dir: Path = Path("/tmp/mochi")
-    model_name: str = DEFAULT_MODEL  # a hub repository, or tiny-mochi
+    model_name: str = DEFAULT_MODEL  # a hub repository, tiny-mochi, or none (no model, for benchmarks)
     model_dir: Path | None = None  # a diffusers folder; wins over model_name
     hf_token: str | None = field(default=None, repr=False)
     k_sink: str | None = None  # the Broker's URL
@@ -50,6 +50,9 @@ class Settings:
     pool_grace_seconds: int = 600  # longer than the pool's cold start
     lease_seconds: int = 60  # without a heartbeat the lease ends after it
     presign_seconds: int = 3600  # validity of a presigned URL
+    host: str = "0.0.0.0"  # the predictor's  # noqa: S104  # a container's port is reached from outside
+    port: int = 8080  # the predictor's; PORT
+    grace_seconds: int = 30  # on SIGTERM the job at work may go on for this long
     log_format: str = "auto"  # json | console | auto (console on a terminal)
     log_level: str = "info"
 
@@ -79,6 +82,9 @@ class Settings:
             pool_grace_seconds=read("MOCHI_POOL_GRACE_SECONDS", _duration, default.pool_grace_seconds),
             lease_seconds=read("MOCHI_LEASE_SECONDS", _duration, default.lease_seconds),
             presign_seconds=read("MOCHI_PRESIGN_SECONDS", _duration, default.presign_seconds),
+            host=read("MOCHI_HOST", str, default.host),
+            port=read("PORT", _positive, default.port),
+            grace_seconds=read("MOCHI_GRACE_SECONDS", _duration, default.grace_seconds),
             log_format=read("MOCHI_LOG_FORMAT", _one_of("auto", "json", "console"), default.log_format),
             log_level=read(
                 "MOCHI_LOG_LEVEL", _one_of("debug", "info", "warning", "error"), default.log_level
