@@ -1,0 +1,61 @@
+"""Reading the body of a request: never more of it than a function takes."""
+
+from __future__ import annotations
+
+import json
+from email.message import Message
+
+from starlette.requests import Request
+
+from functions.errors import BodyTooLarge, WrongContentType
+from jobs.errors import FieldError, InvalidRequest
+
+__all__ = ["BODY_LIMIT", "decode_json", "read_body", "require_json"]
+
+#: Bytes. A request with two prompts of 2000 characters, each escaped as `\uXXXX\uXXXX`, has 48 KB.
+BODY_LIMIT = 64 * 1024
+
+
+async def read_body(request: Request, limit: int = BODY_LIMIT) -> bytes:
+    """The whole body. Raises BodyTooLarge as soon as it is known to be, whatever its transfer encoding."""
+    declared = request.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > limit:
+        raise BodyTooLarge(limit)
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > limit:
+            raise BodyTooLarge(limit)
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def require_json(request: Request) -> None:
+    """Raise WrongContentType unless the body says that it is JSON in UTF-8."""
+    given = request.headers.get("content-type", "")
+    if given == "application/json":
+        return
+    message = Message()
+    message["content-type"] = given
+    charset = message.get_content_charset("utf-8")
+    if message.get_content_type() != "application/json" or charset not in ("utf-8", "utf8", "us-ascii"):
+        raise WrongContentType(given, "application/json in UTF-8")
+
+
+def decode_json(body: bytes) -> object:
+    """Decoded JSON. NaN and infinities come through, so that validation can name their field.
+
+    Raises InvalidRequest, which names `body`.
+    """
+    try:
+        decoded: object = json.loads(body.decode("utf-8"))
+    except RecursionError:
+        raise _no_json("is nested too deeply") from None
+    except ValueError as error:  # no UTF-8, no JSON, or a number of thousands of digits
+        raise _no_json(f"is no JSON in UTF-8 ({error})"[:200]) from None
+    return decoded
+
+
+def _no_json(problem: str) -> InvalidRequest:
+    return InvalidRequest([FieldError("body", problem, "a JSON object in UTF-8")])

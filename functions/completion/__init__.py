@@ -1,0 +1,1 @@
+"""The function that takes the events of jobs that have ended."""

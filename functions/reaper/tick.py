@@ -1,0 +1,77 @@
+"""What the reaper does every minute: whatever is overdue, then the tick, then what has expired.
+
+One job that cannot be mended stops no other: it is logged, and tried again a minute later. An outage of
+Redis stops it all (503: the Broker tries again); one of the object store stops the removing of videos.
+"""
+
+from __future__ import annotations
+
+import structlog
+from anyio import to_thread
+
+from eventing.dispatch import dispatch
+from functions.wiring import Wiring
+from jobs.errors import StorageUnavailable, StoreUnavailable
+
+__all__ = ["SOURCE", "Reaper"]
+
+SOURCE = "/mochi/reaper"  # of the CloudEvents that this function makes
+_BATCH = 100  # jobs asked for at once
+
+log = structlog.get_logger(__name__)
+
+
+class Reaper:
+    """Mends what was lost."""
+
+    def __init__(self, wiring: Wiring) -> None:
+        self._wiring = wiring
+
+    async def tick(self) -> None:
+        """One round. Raises StoreUnavailable."""
+        reaped = await self._reap_all()
+        deliveries = await self._wiring.store.tick()
+        await dispatch(self._wiring.store, self._wiring.publisher, SOURCE, deliveries)
+        removed = await self._expire_all()
+        log.info("tick", reaped=reaped, published=len(deliveries), removed=removed)
+
+    async def _reap_all(self) -> int:
+        seen: set[str] = set()
+        # What was reaped is due no more. What failed still is: it is asked for again, and skipped.
+        while batch := [job for job in await self._wiring.store.due(_BATCH + len(seen)) if job not in seen]:
+            for job_id in batch:
+                seen.add(job_id)
+                await self._reap(job_id)
+        return len(seen)
+
+    async def _reap(self, job_id: str) -> None:
+        try:
+            deliveries = await self._wiring.store.reap(job_id)
+        except StoreUnavailable:
+            raise
+        except Exception:
+            log.exception("reap_failed", job=job_id)
+            return
+        for delivery in deliveries:
+            log.info("reaped", job=job_id, causes=delivery.event_id, queue=delivery.queue)
+        await dispatch(self._wiring.store, self._wiring.publisher, SOURCE, deliveries)
+
+    async def _expire_all(self) -> int:
+        removed = 0
+        try:
+            while batch := await self._wiring.store.expire(_BATCH):
+                for expired in batch:
+                    await self._remove(expired.job_id)
+                removed += len(batch)
+        except StorageUnavailable as error:
+            # The records are marked, and are given out again until their objects are gone.
+            log.warning("removing_stopped", reason=str(error), removed=removed)
+        return removed
+
+    async def _remove(self, job_id: str) -> None:
+        objects = await to_thread.run_sync(self._delete_objects, job_id)
+        await self._wiring.store.forget(job_id)
+        log.info("expired", job=job_id, objects=objects)
+
+    def _delete_objects(self, job_id: str) -> int:
+        return self._wiring.storage.delete_prefix(f"videos/{job_id}/")

@@ -1,0 +1,1 @@
+"""The function that takes requests, and the HTTP API of jobs."""

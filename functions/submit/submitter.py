@@ -1,0 +1,74 @@
+"""What both doors of submit (`POST /jobs` and `POST /`) do with a decoded request."""
+
+from __future__ import annotations
+
+import structlog
+from starlette.background import BackgroundTask
+
+from eventing.dispatch import dispatch
+from functions.job_ids import new_job_id
+from functions.submit.metrics import Metrics
+from functions.submit.profiles import Profiles
+from functions.wiring import Wiring
+from jobs.job import Delivery
+from jobs.logs import trace_id
+from jobs.request import draw_seed, parse_request, resolve
+from jobs.store import Idempotency, NewJob, Submission
+
+__all__ = ["SOURCE", "Submitter", "dispatching"]
+
+SOURCE = "/mochi/submit"  # of the CloudEvents that this function makes
+
+log = structlog.get_logger(__name__)
+
+
+class Submitter:
+    """Validates a request and records its job."""
+
+    def __init__(self, wiring: Wiring, metrics: Metrics) -> None:
+        self._wiring = wiring
+        self._metrics = metrics
+        self._queues = tuple(wiring.settings.queues)
+        self._profiles = Profiles(lambda: wiring.store.load_profile(), wiring.settings.model_name)
+
+    async def submit(
+        self, data: object, key: str | None, traceparent: str, *, door: str, same_request: bool = True
+    ) -> Submission:
+        """Record a job, or find the one that was recorded under `key`.
+
+        `door` is http or event. With `same_request`, the request must be the one of that job.
+        Raises InvalidRequest, IdempotencyConflict, BacklogFull, ProfileUnknown, StoreUnavailable.
+        """
+        profile = await self._profiles.current()
+        request = parse_request(data, profile, self._queues)
+        spec = resolve(request, profile, self._queues, seed=draw_seed())
+        fingerprint = request.fingerprint() if key is not None and same_request else None
+        new = NewJob(
+            id=new_job_id(),
+            spec=spec,
+            estimate_seconds=profile.estimate_seconds(
+                spec.width, spec.height, spec.num_frames, spec.num_inference_steps
+            ),
+            idempotency=Idempotency(f"{door}:{key}", fingerprint) if key is not None else None,
+            traceparent=traceparent,
+        )
+        submission = await self._wiring.store.submit(new)
+        job = submission.job
+        if submission.created:
+            self._metrics.submitted.labels(job.queue, door).inc()
+        log.info(
+            "submitted" if submission.created else "submitted_before",
+            job=job.id,
+            queue=job.queue,
+            attempt=job.attempt,
+            door=door,
+            trace=trace_id(job.traceparent),
+        )
+        return submission
+
+
+def dispatching(wiring: Wiring, deliveries: tuple[Delivery, ...]) -> BackgroundTask | None:
+    """Publishes what a transition caused, after the answer: no client waits for the Broker."""
+    if not deliveries:
+        return None
+    return BackgroundTask(dispatch, wiring.store, wiring.publisher, SOURCE, deliveries)
