@@ -1,0 +1,40 @@
+"""How the predictor's HTTP routes say that something went wrong.
+
+Two shapes: a problem document (RFC 9457) to the Broker, whose dead letters carry it, and KServe's
+`{"error": …}` to callers of `:predict`.
+"""
+
+from __future__ import annotations
+
+from fastapi.responses import JSONResponse
+from starlette.requests import Request
+from starlette.responses import Response
+
+from jobs.errors import InvalidRequest, MochiError
+
+__all__ = ["kserve_error", "problem"]
+
+
+def problem(error: MochiError) -> Response:
+    """A problem document."""
+    return JSONResponse(
+        {"type": error.slug, "title": error.title, "status": error.status, "detail": str(error)},
+        error.status,
+        headers=_headers(error),
+        media_type="application/problem+json",
+    )
+
+
+async def kserve_error(_request: Request, error: Exception) -> Response:
+    """KServe's shape, with the wrong fields of a request one by one. A Starlette exception handler."""
+    assert isinstance(error, MochiError)  # noqa: S101  # it is registered for this class alone
+    body: dict[str, object] = {"error": str(error)}
+    if isinstance(error, InvalidRequest):
+        body["errors"] = [
+            {"field": e.field, "problem": e.problem, "allowed": e.allowed} for e in error.errors
+        ]
+    return JSONResponse(body, error.status, headers=_headers(error))
+
+
+def _headers(error: MochiError) -> dict[str, str]:
+    return {} if error.retry_after is None else {"retry-after": str(error.retry_after)}

@@ -1,0 +1,220 @@
+"""The adapter over diffusers' MochiPipeline: the only file that imports diffusers.
+
+One call of that pipeline can be neither watched nor checked between its parts, so three are made:
+encode the prompt, denoise to latents (with a callback after each step), decode.
+Knows no job, no lease and no file but a model's folder.
+"""
+
+# mypy: disable-error-code="no-untyped-call"
+# diffusers types few of its methods and none of its pipelines' parts.
+
+from __future__ import annotations
+
+import gc
+import logging
+import warnings
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import diffusers
+import numpy as np
+import torch
+import transformers
+from diffusers import (
+    AutoencoderKLMochi,
+    FlowMatchEulerDiscreteScheduler,
+    MochiPipeline,
+    MochiTransformer3DModel,
+)
+
+from inference_service.pipeline import (
+    Frames,
+    GenerationError,
+    InvalidFrames,
+    OutOfMemory,
+    PipelineFailed,
+    Report,
+    Stop,
+)
+from inference_service.profile import read_profile
+from inference_service.tiny_model import ModelParts
+from jobs.job import Phase
+from jobs.profile import Profile, shipped_profile
+from jobs.request import VideoSpec
+
+__all__ = ["MochiVideoPipeline", "build_model", "load_mochi", "use_threads"]
+
+log = logging.getLogger(__name__)
+
+_Pipe: TypeAlias = Any  # a MochiPipeline
+
+#: Room that denoising and the tiled decode take beside the weights at 848x480 with 163 frames, in bytes.
+#: Where the GPU has less, the parts of the model take turns on it.
+_WORKING_SET = 24 * 2**30
+
+
+class MochiVideoPipeline:
+    """A loaded Mochi."""
+
+    def __init__(self, pipe: _Pipe, profile: Profile) -> None:
+        self._pipe = pipe
+        self._profile = profile
+
+    @property
+    def profile(self) -> Profile:
+        """What the model can do."""
+        return self._profile
+
+    def generate(self, spec: VideoSpec, report: Report) -> Frames:
+        """See VideoPipeline.generate. The same spec gives the same bytes on the same kind of machine."""
+        try:
+            with torch.no_grad():
+                return self._generate(spec, report)
+        except (Stop, GenerationError):
+            raise
+        except Exception as error:
+            log.exception("the pipeline failed")
+            out_of_memory = _is_out_of_memory(error)
+            failure = OutOfMemory(spec) if out_of_memory else PipelineFailed(type(error).__name__)
+        finally:
+            self._release()
+        # Raised here and not above: as its context, `error` would keep the tensors of its frames alive.
+        raise failure
+
+    def _generate(self, spec: VideoSpec, report: Report) -> Frames:
+        report(Phase.ENCODING_PROMPT, 0)
+        prompt = self._encode(spec)
+        report(Phase.DENOISING, 0)
+        latents = self._denoise(spec, prompt, report)
+        if not torch.isfinite(latents).all():
+            raise InvalidFrames("denoising")
+        report(Phase.DECODING, spec.num_inference_steps)
+        return self._decode(spec, latents)
+
+    def _encode(self, spec: VideoSpec) -> dict[str, torch.Tensor | None]:
+        embeds, mask, negative_embeds, negative_mask = self._pipe.encode_prompt(
+            spec.prompt,
+            spec.negative_prompt,
+            do_classifier_free_guidance=spec.guidance_scale > 1.0,  # as the pipeline decides it
+        )
+        return {
+            "prompt_embeds": embeds,
+            "prompt_attention_mask": mask,
+            "negative_prompt_embeds": negative_embeds,
+            "negative_prompt_attention_mask": negative_mask,
+        }
+
+    def _denoise(
+        self, spec: VideoSpec, prompt: dict[str, torch.Tensor | None], report: Report
+    ) -> torch.Tensor:
+        def step_done(_pipe: _Pipe, step: int, _t: object, _kept: object) -> dict[str, Any]:
+            report(Phase.DENOISING, step + 1)
+            return {}
+
+        (latents,) = self._pipe(
+            **prompt,
+            height=spec.height,
+            width=spec.width,
+            num_frames=spec.num_frames,
+            num_inference_steps=spec.num_inference_steps,
+            guidance_scale=spec.guidance_scale,
+            # A generator of the CPU draws the same noise for a seed whatever the GPU.
+            generator=torch.Generator("cpu").manual_seed(spec.seed),
+            callback_on_step_end=step_done,
+            callback_on_step_end_tensor_inputs=[],
+            output_type="latent",
+            return_dict=False,
+        )
+        return latents  # type: ignore[no-any-return]
+
+    def _decode(self, spec: VideoSpec, latents: torch.Tensor) -> Frames:
+        vae = self._pipe.vae
+        mean, std = (
+            torch.tensor(values).view(1, -1, 1, 1, 1).to(latents.device, latents.dtype)
+            for values in (vae.config.latents_mean, vae.config.latents_std)
+        )
+        latents = latents * std / vae.config.scaling_factor + mean
+        video = vae.decode(latents, return_dict=False)[0][0]  # (3, frames, height, width), -1 to 1
+        if not torch.isfinite(video).all():
+            raise InvalidFrames("decoding")
+        pixels = (video.float() / 2 + 0.5).clamp_(0, 1).mul_(255).round_().to(torch.uint8)
+        frames: Frames = np.ascontiguousarray(pixels.permute(1, 2, 3, 0).cpu().numpy())
+        if frames.shape != (spec.num_frames, spec.height, spec.width, 3):
+            raise PipelineFailed(f"frames of the shape {frames.shape}")
+        return frames
+
+    def _release(self) -> None:
+        # Freed blocks go back to the GPU, and with offloading the last part leaves it.
+        self._pipe.maybe_free_model_hooks()
+        if torch.cuda.is_available():
+            gc.collect()
+            torch.cuda.empty_cache()
+
+
+def load_mochi(source: str | Path, name: str, token: str | None = None) -> MochiVideoPipeline:
+    """Load a diffusers folder, or a repository of the hub: bfloat16 on a GPU, float32 on a CPU.
+
+    The profile is the one that ships for `name`, else it is read from the model's configuration.
+    Raises OSError or ValueError when the model is not there or is no Mochi.
+    """
+    _quieten()
+    cuda = torch.cuda.is_available()
+    pipe: _Pipe = MochiPipeline.from_pretrained(
+        source,
+        dtype=torch.bfloat16 if cuda else torch.float32,
+        token=token,
+        local_files_only=isinstance(source, Path),
+    )
+    pipe.set_progress_bar_config(disable=True)
+    pipe.vae.enable_tiling()  # bounds the decode's memory; a frame below a tile (256 pixels) is not cut
+    if cuda:
+        _place(pipe)
+    profile = shipped_profile(name) or read_profile(name, pipe.transformer.config, pipe.vae.config, cuda)
+    return MochiVideoPipeline(pipe, profile)
+
+
+def use_threads(count: int) -> None:
+    """Let torch compute in `count` threads of this process; OMP_NUM_THREADS may say fewer."""
+    torch.set_num_threads(min(count, torch.get_num_threads()))
+
+
+def build_model(parts: ModelParts, folder: Path) -> None:
+    """Write a Mochi with random weights as a diffusers folder; the same parts give the same weights."""
+    _quieten()
+    tokenizer = transformers.T5Tokenizer(vocab=list(parts.vocabulary), extra_ids=0, model_max_length=256)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(parts.seed)
+        config = transformers.T5Config(vocab_size=len(parts.vocabulary), **parts.text_encoder)
+        pipe: _Pipe = MochiPipeline(
+            scheduler=FlowMatchEulerDiscreteScheduler(invert_sigmas=True),
+            vae=AutoencoderKLMochi(**parts.vae),
+            text_encoder=transformers.T5EncoderModel(config),
+            tokenizer=tokenizer,
+            transformer=MochiTransformer3DModel(**parts.transformer),
+        )
+    pipe.save_pretrained(folder)
+
+
+def _place(pipe: _Pipe) -> None:
+    modules = (pipe.text_encoder, pipe.transformer, pipe.vae)
+    weights = sum(p.numel() * p.element_size() for m in modules for p in m.parameters())
+    memory = torch.cuda.get_device_properties(0).total_memory
+    if weights + _WORKING_SET <= memory or weights < memory // 20:
+        pipe.to("cuda")
+    else:
+        pipe.enable_model_cpu_offload()
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    # On a CPU torch raises a plain RuntimeError: "… DefaultCPUAllocator: can't allocate memory: …".
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)
+
+
+def _quieten() -> None:
+    # Mochi asks for float32 inside an autocast; a CPU's has only the short types, and says so at each job.
+    warnings.filterwarnings("ignore", "In CPU autocast", UserWarning)
+    # Both libraries print progress bars to standard error and bring a log handler of their own.
+    for library in (diffusers.utils.logging, transformers.utils.logging):
+        library.disable_progress_bar()
+        library.disable_default_handler()
+        library.enable_propagation()

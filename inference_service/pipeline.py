@@ -1,0 +1,115 @@
+"""What the predictor needs of a model, and how a model fails. Knows no model and no library.
+
+GenerationError
+├── OutOfMemory     out_of_memory   the job did not fit into the memory of the GPU (or the machine)
+├── InvalidFrames   invalid_frames  the model computed numbers that are no picture (NaN, infinity)
+└── PipelineFailed  pipeline_error  anything else that the model raised
+
+An error knows its code and a sentence for the person who asked for the video.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import StrEnum
+from typing import ClassVar, Protocol, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from jobs.job import JobError, Phase
+from jobs.profile import Profile
+from jobs.request import VideoSpec
+
+__all__ = [
+    "Frames",
+    "GenerationError",
+    "InvalidFrames",
+    "OutOfMemory",
+    "PipelineFailed",
+    "Report",
+    "Stop",
+    "StopReason",
+    "VideoPipeline",
+]
+
+#: A clip: (frames, height, width, 3), RGB, 0 to 255, full range.
+Frames: TypeAlias = npt.NDArray[np.uint8]
+
+#: Called with a phase and the denoising steps done, at the start of each phase and after each step.
+#: It may raise Stop, which the pipeline lets through at once.
+Report: TypeAlias = Callable[[Phase, int], None]
+
+
+class StopReason(StrEnum):
+    """Why the work on a job is to end before its video is made."""
+
+    CANCEL = "cancel"  # its client asked for it
+    DEADLINE = "deadline"  # the video is not wanted any more
+    LOST = "lost"  # the lease is another's: nothing may be recorded
+    SHUTDOWN = "shutdown"  # this process ends: the job goes back to its backlog when its lease runs out
+
+
+class Stop(Exception):
+    """Raised out of a report: stop now. Not a failure."""
+
+    def __init__(self, reason: StopReason) -> None:
+        self.reason = reason
+        super().__init__(reason)
+
+
+class GenerationError(Exception):
+    """Base of the tree. The message is for users: no stack trace, no path, no secret."""
+
+    code: ClassVar[str] = "pipeline_error"
+
+    def job_error(self) -> JobError:
+        """As the job's record keeps it."""
+        return JobError(self.code, str(self))
+
+
+class OutOfMemory(GenerationError):
+    """The job did not fit into memory."""
+
+    code = "out_of_memory"
+
+    def __init__(self, spec: VideoSpec) -> None:
+        size = f"{spec.width}x{spec.height} with {spec.num_frames} frames"
+        super().__init__(f"The model ran out of memory at {size}. Ask for a smaller size or fewer frames.")
+
+
+class InvalidFrames(GenerationError):
+    """Numbers came out of the model that are no picture. `where`: what was being computed."""
+
+    code = "invalid_frames"
+
+    def __init__(self, where: str) -> None:
+        super().__init__(
+            f"The model computed invalid numbers while {where}, so there is no picture to show. "
+            "Try another seed or a lower guidance_scale."
+        )
+
+
+class PipelineFailed(GenerationError):
+    """Anything else that went wrong inside the model or its libraries. `kind` names it in a word."""
+
+    code = "pipeline_error"
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(f"The model failed with an internal error ({kind}); the predictor's log has it.")
+
+
+class VideoPipeline(Protocol):
+    """A loaded model. It is called from one thread, for one job at a time."""
+
+    @property
+    def profile(self) -> Profile:
+        """What the model can do."""
+
+    def generate(self, spec: VideoSpec, report: Report) -> Frames:
+        """Make a clip of exactly `spec.num_frames` frames of `spec.height` x `spec.width` pixels.
+
+        Reports ENCODING_PROMPT, DENOISING (with every step done) and DECODING. Lets what `report`
+        raises through within one step. After any exception the memory that the job took is free again.
+        Raises GenerationError.
+        """

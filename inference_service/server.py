@@ -1,0 +1,205 @@
+"""The wiring of the predictor's process: it alone builds clients, and it starts and ends everything.
+
+The HTTP server is up at once; the model is loaded in a thread, then registered, and only then is it
+ready. On SIGTERM the listener closes, the job at work may end within the grace period, then the work is
+stopped so that the process ends; the reaper gives the job to another.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import socket
+import threading
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TypeVar
+
+import structlog
+from eventing.publisher import HttpPublisher
+from fastapi import FastAPI
+from kserve import ModelServer
+from kserve.model_server import app
+
+from inference_service.events import add_events_route
+from inference_service.http_errors import kserve_error
+from inference_service.loading import load_pipeline
+from inference_service.model import MochiModel
+from inference_service.pipeline import VideoPipeline
+from inference_service.predict import Predictor, Tools
+from inference_service.work import growing_pauses
+from jobs.errors import MochiError, StorageUnavailable, StoreUnavailable
+from jobs.settings import Settings
+from jobs.storage import S3VideoStorage
+from jobs.store import JobStore
+
+__all__ = ["PredictorServer"]
+
+T = TypeVar("T")
+
+#: Seconds to wait at the end for the work to stop: a denoising step at full size. A phase without steps
+#: may take longer; the process ends without it.
+_STOP_SECONDS = 5
+_STALE_FILES_SECONDS = 3600.0
+
+log = structlog.get_logger(__name__)
+
+
+class PredictorServer(ModelServer):  # type: ignore[misc]  # kserve has no types
+    """KServe's REST server with our model, our `/events` and our end."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(
+            http_port=settings.port,
+            workers=1,
+            enable_grpc=False,
+            enable_latency_logging=False,
+            # KServe's own end, which cancels what is in flight, comes after ours.
+            grace_period=settings.grace_seconds + _STOP_SECONDS + 1,
+        )
+        self._settings = settings
+        self._store = JobStore.connect(settings)
+        self._storage = S3VideoStorage(settings)
+        self._publisher = HttpPublisher(settings.k_sink) if settings.k_sink else None
+        self._predictor: Predictor | None = None
+        self._model: MochiModel | None = None
+        self._ending: asyncio.Task[None] | None = None
+        #: Why the start failed; None: it did not.
+        self.failure: MochiError | None = None
+        #: Whether a thread is still at work although the server has ended.
+        self.stuck = False
+        add_events_route(app, lambda: self._predictor)
+        app.add_exception_handler(MochiError, kserve_error)
+        app.router.lifespan_context = self._lifespan
+
+    async def _serve(self) -> None:
+        # KServe listens on 0.0.0.0 by code; its configuration is read only when it serves.
+        self._rest_server.config.host = self._settings.host
+        await super()._serve()
+
+    @asynccontextmanager
+    async def _lifespan(self, _app: FastAPI) -> AsyncIterator[None]:
+        loop = asyncio.get_running_loop()
+        _before_signal(lambda: loop.call_soon_threadsafe(self._end))
+        loading = asyncio.create_task(self._load())
+        loading.add_done_callback(self._loaded)
+        yield
+        if not loading.done():
+            loading.cancel()
+            self.stuck = True  # in from_pretrained, which cannot be interrupted
+        if self._ending is not None:
+            self._ending.cancel()
+        if self._predictor is not None and not await self._predictor.stop(0.1):
+            log.error("work_abandoned", reason="it came to no step at which it could stop")
+            self.stuck = True
+        if self._publisher is not None:
+            await self._publisher.aclose()
+        await self._store.close()
+
+    async def _load(self) -> None:
+        settings = self._settings
+        started = time.monotonic()
+        await _patiently("storage", lambda: asyncio.to_thread(self._storage.check))
+        pipeline: VideoPipeline = await _in_thread("load", lambda: load_pipeline(settings))
+        await asyncio.to_thread(_remove_stale_files, settings.scratch_dir / "jobs")
+        await _patiently("store", lambda: self._store.save_profile(pipeline.profile))
+        tools = Tools(
+            store=self._store,
+            storage=self._storage,
+            pipeline=pipeline,
+            connect=lambda: JobStore.connect(settings),
+            publisher=self._publisher,
+            scratch_dir=settings.scratch_dir,
+            slot=f"{socket.gethostname()}:{os.getpid()}",
+        )
+        self._predictor = Predictor(tools)
+        self._model = MochiModel(
+            settings.pool, self._predictor, tuple(settings.queues), settings.presign_seconds
+        )
+        self.register_model(self._model)
+        seconds = round(time.monotonic() - started, 2)
+        log.info(
+            "ready", model=pipeline.profile.name, pool=settings.pool, port=settings.port, seconds=seconds
+        )
+
+    def _loaded(self, loading: asyncio.Task[None]) -> None:
+        if loading.cancelled() or (error := loading.exception()) is None:
+            return
+        if not isinstance(error, MochiError):
+            log.error("start_failed", exc_info=error)
+            error = MochiError(f"the model could not be loaded: {type(error).__name__}")
+        self.failure = error
+        signal.raise_signal(signal.SIGTERM)  # the one way in which this server ends
+
+    def _end(self) -> None:
+        """On SIGTERM: not ready, no new job, and the work at hand stops when its grace period is over."""
+        if self._model is not None:
+            self._model.ready = False
+        if self._predictor is not None and self._ending is None:
+            self._predictor.drain()
+            self._ending = asyncio.create_task(self._stop_after_grace(self._predictor))
+
+    async def _stop_after_grace(self, predictor: Predictor) -> None:
+        await asyncio.sleep(self._settings.grace_seconds)
+        await predictor.stop(_STOP_SECONDS)
+
+
+def _before_signal(call: Callable[[], object]) -> None:
+    """Call `call` at SIGTERM and SIGINT, before what is installed for them."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        installed = signal.getsignal(number)
+
+        def handler(signum: int, frame: FrameType | None, then: signal._HANDLER = installed) -> None:
+            call()
+            if callable(then):
+                then(signum, frame)
+
+        signal.signal(number, handler)
+
+
+async def _patiently(what: str, call: Callable[[], Awaitable[None]]) -> None:
+    """Try again while Redis or S3 is away: they may start after us."""
+    async for _ in growing_pauses():
+        try:
+            await call()
+            return
+        except (StoreUnavailable, StorageUnavailable) as error:
+            log.warning("waiting", on=what, reason=str(error))
+
+
+async def _in_thread(name: str, call: Callable[[], T]) -> T:
+    """Like asyncio.to_thread, in a daemon thread: it does not keep the process from ending."""
+    loop = asyncio.get_running_loop()
+    result: asyncio.Future[T] = loop.create_future()
+
+    def settle(value: T | None, error: BaseException | None) -> None:
+        if result.cancelled():
+            return
+        if error is not None:
+            result.set_exception(error)
+        else:
+            result.set_result(value)  # type: ignore[arg-type]  # None only beside an error
+
+    def run() -> None:
+        try:
+            value, error = call(), None
+        except Exception as raised:  # noqa: BLE001  # handed over
+            loop.call_soon_threadsafe(settle, None, raised)
+        else:
+            loop.call_soon_threadsafe(settle, value, error)
+
+    threading.Thread(target=run, name=name, daemon=True).start()
+    return await result
+
+
+def _remove_stale_files(folder: Path) -> None:
+    """Remove what processes that were killed left behind; a job's files are minutes old at most."""
+    oldest = time.time() - _STALE_FILES_SECONDS
+    for path in folder.glob("*"):
+        if path.stat().st_mtime < oldest:
+            shutil.rmtree(path, ignore_errors=True)

@@ -1,0 +1,90 @@
+"""Values that the tests of the predictor share."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import uuid
+
+from jobs.job import Job, Phase, Status
+from jobs.request import VideoSpec
+
+__all__ = ["SPEC", "Proxy", "job"]
+
+#: A small job for the tiny model.
+SPEC = VideoSpec(
+    prompt="a red circle moving right",
+    negative_prompt="",
+    width=32,
+    height=32,
+    num_frames=7,
+    fps=30,
+    num_inference_steps=2,
+    guidance_scale=3.5,
+    seed=7,
+    queue="short-low",
+)
+
+
+def job(spec: VideoSpec = SPEC) -> Job:
+    """A job at work."""
+    return Job(
+        id=uuid.uuid4().hex,
+        status=Status.PROCESSING,
+        phase=Phase.ENCODING_PROMPT,
+        queue=spec.queue,
+        seq=1,
+        spec=spec,
+        version=1,
+        created_us=1,
+        updated_us=1,
+        attempt=1,
+    )
+
+
+class Proxy:
+    """A TCP proxy on a free port of 127.0.0.1 that can be away: then connections are refused and cut."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._target = (host, port)
+        self._server: asyncio.Server | None = None
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.port = 0
+
+    async def up(self) -> None:
+        """Listen, on the same port as before."""
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def away(self) -> None:
+        """Refuse new connections and cut the open ones."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        for writer in list(self._writers):
+            writer.transport.abort()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        far_reader, far_writer = await asyncio.open_connection(*self._target)
+        self._writers |= {writer, far_writer}
+        try:
+            await asyncio.gather(_copy(reader, far_writer), _copy(far_reader, writer))
+        finally:
+            for w in (writer, far_writer):
+                self._writers.discard(w)
+                w.transport.abort()
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(OSError):
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+    writer.transport.abort()

@@ -1,0 +1,131 @@
+"""`:predict` and `infer` as KServe calls them, with a real Redis and a real S3 server."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import httpx
+import pytest
+from eventing.events import TYPE_PREFIX
+from kserve import InferInput, InferRequest, InferResponse
+
+from inference_service.events import InternalError
+from inference_service.model import JobCancelled, JobFailed, MochiModel
+from inference_service.pipeline import OutOfMemory, Report
+from jobs.errors import InvalidRequest, PoolBusy
+from jobs.request import VideoSpec
+from tests.inference_service.rig import Rig, Scripted
+from tests.inference_service.support import SPEC
+
+
+@pytest.fixture
+def model(rig: Rig) -> MochiModel:
+    return MochiModel("mochi-1", rig.predictor, tuple(rig.settings.queues), 600)
+
+
+def call(**fields: Any) -> dict[str, Any]:  # noqa: ANN401  # any JSON
+    return {"instances": [{"prompt": "a red circle"} | fields]}
+
+
+async def test_a_call_is_answered_with_the_video(model: MochiModel) -> None:
+    answer = await model.predict(call(seed=5))
+    assert isinstance(answer, dict)
+    (prediction,) = answer["predictions"]
+    async with httpx.AsyncClient() as client:
+        video = await client.get(prediction["video_url"])
+        poster = await client.get(prediction["poster_url"])
+    assert (video.status_code, video.headers["content-type"]) == (200, "video/mp4")
+    assert (poster.status_code, poster.headers["content-type"]) == (200, "image/jpeg")
+    assert prediction["job"]["status"] == "completed"
+    assert prediction["job"]["request"]["seed"] == 5
+    assert prediction["job"]["video"]["bytes"] == len(video.content)
+
+
+async def test_its_end_is_an_event_like_any_jobs(rig: Rig, model: MochiModel) -> None:
+    answer = await model.predict(call())
+    assert isinstance(answer, dict)
+    (event,) = rig.publisher.events
+    assert event.type == f"{TYPE_PREFIX}completed"
+    assert event.subject == answer["predictions"][0]["job"]["job_id"]
+
+
+async def test_a_v2_call(model: MochiModel) -> None:
+    tensors = [
+        InferInput("prompt", [1], "BYTES", ["a red circle"]),
+        InferInput("width", [1], "INT64", [32]),
+    ]
+    answer = await model.predict(InferRequest("mochi-1", tensors, request_id="r1"))
+    assert isinstance(answer, InferResponse)
+    assert answer.id == "r1"
+    outputs = {output.name: output.data[0] for output in answer.outputs}
+    assert outputs["video_url"].startswith("http")
+    assert json.loads(outputs["job"])["request"]["width"] == 32
+
+
+async def test_raw_json_without_a_content_type(model: MochiModel) -> None:
+    answer = await model.predict(json.dumps(call()).encode())
+    assert isinstance(answer, dict)
+    assert answer["predictions"]
+
+
+@pytest.mark.parametrize(
+    ("payload", "field"),
+    [
+        ({}, "instances"),
+        ({"instances": []}, "instances"),
+        ({"instances": [{"prompt": "a"}, {"prompt": "b"}]}, "instances"),
+        ({"instances": {"prompt": "a"}}, "instances"),
+        ([], "instances"),
+        (b"no json", "body"),
+        ({"instances": ["a prompt"]}, "body"),
+        ({"instances": [{}]}, "prompt"),
+        ({"instances": [{"prompt": "a", "width": 33}]}, "width"),
+        ({"instances": [{"prompt": "a", "colour": "red"}]}, "colour"),
+    ],
+    ids=str,
+)
+async def test_a_bad_call_names_the_field(rig: Rig, model: MochiModel, payload: object, field: str) -> None:
+    with pytest.raises(InvalidRequest) as raised:
+        await model.predict(payload)
+    assert [e.field for e in raised.value.errors] == [field]
+    assert (await rig.store.list_jobs()).jobs == ()
+
+
+async def test_no_free_slot_is_busy_and_leaves_no_job(rig: Rig, model: MochiModel) -> None:
+    job = await rig.submit()
+    with pytest.raises(PoolBusy) as raised:
+        await model.predict(call())
+    assert raised.value.retry_after is not None
+    assert [j.id for j in (await rig.store.list_jobs()).jobs] == [job.id]
+
+
+async def test_a_failed_job_is_an_error_with_its_reason(
+    rig: Rig, pipeline: Scripted, model: MochiModel
+) -> None:
+    def script(_spec: VideoSpec, _report: Report) -> None:
+        raise OutOfMemory(SPEC)
+
+    pipeline.script = script
+    with pytest.raises(JobFailed, match="out_of_memory"):
+        await model.predict(call())
+    (event,) = rig.publisher.events
+    assert event.type == f"{TYPE_PREFIX}failed"
+
+
+async def test_a_cancelled_job_is_an_error(rig: Rig, pipeline: Scripted, model: MochiModel) -> None:
+    pipeline.script = pipeline.step_forever
+    waiting = asyncio.create_task(model.predict(call()))
+    await asyncio.to_thread(pipeline.started.wait, 30)
+    (job,) = (await rig.store.list_jobs()).jobs
+    await rig.store.cancel(job.id)
+    with pytest.raises(JobCancelled):
+        await waiting
+
+
+async def test_a_defect_shows_no_internals(rig: Rig) -> None:
+    broken = MochiModel("mochi-1", rig.predictor, (), 600)  # no queues: resolve has none to choose
+    with pytest.raises(InternalError, match="log") as raised:
+        await broken.predict(call())
+    assert raised.value.__cause__ is None

@@ -1,0 +1,337 @@
+"""The predictor with a real Redis and a real S3 server; the pipelines are scripted."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from urllib.parse import urlsplit
+
+import numpy as np
+import pytest
+from eventing.events import TYPE_PREFIX
+
+from inference_service.pipeline import (
+    Frames,
+    InvalidFrames,
+    OutOfMemory,
+    PipelineFailed,
+    Report,
+)
+from inference_service.predict import Predictor, ShuttingDown
+from jobs.errors import StoreUnavailable
+from jobs.job import Delivery, EventKind, Job, JobError, Outcome, Phase, ResultKind, Status
+from jobs.request import VideoSpec
+from jobs.settings import Settings
+from jobs.storage import S3VideoStorage
+from jobs.store import JobStore, Lease, Renewal
+from tests.inference_service.rig import MakeRig, Rig, Script, Scripted, until
+from tests.inference_service.support import SPEC, Proxy
+
+
+def error_of(reply: Delivery | None) -> JobError:
+    assert reply is not None
+    assert reply.kind is EventKind.FAILED
+    assert reply.outcome is not None
+    assert reply.outcome.error is not None
+    return reply.outcome.error
+
+
+async def test_a_job_becomes_a_video_and_a_poster(rig: Rig) -> None:
+    job = await rig.submit()
+    reply = await rig.handle(job)
+    assert reply is not None
+    assert reply.kind is EventKind.COMPLETED
+    assert reply.outcome is not None
+    artifact = reply.outcome.artifact
+    assert artifact is not None
+    assert artifact.key == f"videos/{job.id}/1-{reply.outcome.token}/video.mp4"
+    video, poster = rig.storage.head(artifact.key), rig.storage.head(artifact.poster_key)
+    assert video is not None
+    assert poster is not None
+    assert (video.etag, video.bytes, video.s3_url) == (artifact.etag, artifact.bytes, artifact.s3_url)
+    assert b"moov" in b"".join(rig.storage.read(artifact.key))
+    assert rig.files() == []
+
+
+async def test_every_phase_is_recorded(rig: Rig) -> None:
+    job = await rig.submit()
+    reply = await rig.handle(job)
+    assert reply is not None
+    await rig.complete(reply)
+    seen = [m.phase for m in (await rig.store.get(job.id)).milestones if m.status is Status.PROCESSING]
+    wanted = [Phase.ENCODING_PROMPT, Phase.DENOISING, Phase.DECODING, Phase.ENCODING, Phase.UPLOADING]
+    assert [p for p in seen if p in wanted] == wanted
+
+
+async def test_the_same_event_again_gets_the_same_answer_and_no_work(rig: Rig, pipeline: Scripted) -> None:
+    job = await rig.submit()
+    first = await rig.handle(job)
+    assert await rig.handle(job) == first
+    assert len(pipeline.calls) == 1
+
+
+async def test_nothing_to_say_about_an_unknown_job(rig: Rig, pipeline: Scripted) -> None:
+    assert await rig.predictor.handle(uuid.uuid4().hex, 1) is None
+    assert pipeline.calls == []
+
+
+async def test_duplicates_join_the_job_at_work(rig: Rig, pipeline: Scripted) -> None:
+    pipeline.script = pipeline.wait
+    job = await rig.submit()
+    both = [asyncio.create_task(rig.handle(job)) for _ in range(2)]
+    await asyncio.to_thread(pipeline.started.wait, 30)
+    third = asyncio.create_task(rig.handle(job))
+    await asyncio.sleep(0)  # the third has joined
+    pipeline.go_on.set()
+    replies = await asyncio.gather(*both, third)
+    assert len(set(replies)) == 1
+    assert replies[0] is not None
+    assert len(pipeline.calls) == 1
+
+
+@pytest.mark.parametrize("settings_changes", [{"pool_limit": 3}])
+async def test_another_job_waits_for_the_gpu(rig: Rig, pipeline: Scripted) -> None:
+    pipeline.script = pipeline.wait
+    jobs = [await rig.submit(replace(SPEC, seed=seed)) for seed in range(3)]
+    work = [asyncio.create_task(rig.handle(job)) for job in jobs]
+    await asyncio.to_thread(pipeline.started.wait, 30)
+    pipeline.go_on.set()
+    replies = await asyncio.gather(*work)
+    assert all(reply is not None and reply.kind is EventKind.COMPLETED for reply in replies)
+    assert [spec.seed for spec in pipeline.calls] == [0, 1, 2]
+    assert pipeline.most_at_once == 1
+
+
+def _raise(error: Exception) -> Script:
+    def script(_spec: VideoSpec, _report: Report) -> None:
+        raise error
+
+    return script
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (OutOfMemory(SPEC), "out_of_memory"),
+        (InvalidFrames("denoising"), "invalid_frames"),
+        (PipelineFailed("RuntimeError"), "pipeline_error"),
+        (RuntimeError("a defect, with a secret"), "pipeline_error"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+async def test_a_failure_ends_the_job_and_the_next_one_runs(
+    rig: Rig, pipeline: Scripted, error: Exception, code: str
+) -> None:
+    first, second = await rig.submit(), await rig.submit()
+    pipeline.script = _raise(error)
+    reply = await rig.handle(first)
+    reason = error_of(reply)
+    assert reason.code == code
+    assert reason.message
+    assert "secret" not in reason.message
+    assert reply is not None
+    (requested,) = await rig.complete(reply)
+    assert (requested.job_id, requested.kind) == (second.id, EventKind.REQUESTED)
+    assert (await rig.store.get(first.id)).error == reason
+    pipeline.script = lambda _spec, _report: None
+    reply = await rig.handle(second)
+    assert reply is not None
+    assert reply.kind is EventKind.COMPLETED
+    await rig.complete(reply)
+    assert (await rig.store.stats()).credits == 0
+
+
+async def test_frames_that_cannot_be_encoded_fail_the_job(make_rig: MakeRig) -> None:
+    class Odd(Scripted):
+        def generate(self, spec: VideoSpec, report: Report) -> Frames:
+            super().generate(spec, report)
+            return np.zeros((7, 33, 33, 3), np.uint8)
+
+    rig = make_rig(Odd())
+    assert error_of(await rig.handle(await rig.submit())).code == "pipeline_error"
+    assert rig.files() == []
+
+
+async def test_a_job_that_the_model_cannot_do_names_the_field(rig: Rig, pipeline: Scripted) -> None:
+    reason = error_of(await rig.handle(await rig.submit(replace(SPEC, num_inference_steps=64, width=848))))
+    assert reason.code == "unsupported_request"
+    assert "width: 848" in reason.message
+    assert pipeline.calls == []
+
+
+async def test_a_cancelled_job_stops_at_the_next_step(rig: Rig, pipeline: Scripted) -> None:
+    pipeline.script = pipeline.step_forever
+    job = await rig.submit()
+    work = asyncio.create_task(rig.handle(job))
+    await asyncio.to_thread(pipeline.started.wait, 30)
+    await rig.store.cancel(job.id)
+    reply = await work
+    assert reply is not None
+    assert reply.kind is EventKind.CANCELLED
+    assert reply.outcome == Outcome(ResultKind.CANCELLED, reply.outcome.token if reply.outcome else "")
+
+
+async def test_a_deadline_ends_the_work(rig: Rig, pipeline: Scripted) -> None:
+    pipeline.script = pipeline.step_forever
+    soon = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 2))
+    job = await rig.submit(replace(SPEC, deadline=soon))
+    assert error_of(await rig.handle(job)).code == "deadline_exceeded"
+
+
+class Gate:
+    """A lease's store that can be away, before the real one."""
+
+    def __init__(self, store: JobStore) -> None:
+        self.store = store
+        self.open = threading.Event()
+
+    async def renew(self, lease: Lease, phase: Phase, step: int) -> Renewal:
+        if not self.open.is_set():
+            raise StoreUnavailable("away")
+        return await self.store.renew(lease, phase, step)
+
+    async def close(self) -> None:
+        await self.store.close()
+
+
+@pytest.mark.parametrize("settings_changes", [{"lease_seconds": 1}])
+async def test_a_lost_lease_records_nothing(rig: Rig, pipeline: Scripted) -> None:
+    gate: list[Gate] = []
+
+    def connect() -> Gate:
+        gate.append(Gate(JobStore.connect(rig.settings)))
+        return gate[0]
+
+    rig.predictor = Predictor(replace(rig.tools, connect=connect))
+    pipeline.script = pipeline.step_forever
+    job = await rig.submit()
+    work = asyncio.create_task(rig.handle(job))
+    await asyncio.to_thread(pipeline.started.wait, 30)
+    thief = await _claim_when_it_ran_out(rig.store, job)
+    gate[0].open.set()
+    assert await work is None
+    now = await rig.store.get(job.id)
+    assert (now.status, now.attempt) == (Status.PROCESSING, thief.attempt)
+    assert await rig.store.record(thief, Outcome(ResultKind.CANCELLED, thief.token)) is not None
+    assert rig.files() == []
+
+
+async def _claim_when_it_ran_out(store: JobStore, job: Job) -> Lease:
+    while True:
+        claim = await store.claim(job.id, "thief")
+        if isinstance(claim, Lease):
+            return claim
+        await asyncio.sleep(0.1)
+
+
+@pytest.fixture
+async def s3_proxy(settings: Settings) -> AsyncIterator[Proxy]:
+    assert settings.aws_s3_endpoint is not None
+    url = urlsplit(settings.aws_s3_endpoint)
+    proxy = Proxy(url.hostname or "", url.port or 80)
+    await proxy.up()
+    yield proxy
+    await proxy.away()
+
+
+async def test_a_job_completes_although_s3_is_away_for_a_while(
+    rig: Rig, settings: Settings, s3_proxy: Proxy
+) -> None:
+    storage = S3VideoStorage(replace(settings, aws_s3_endpoint=f"http://127.0.0.1:{s3_proxy.port}"))
+    rig.predictor = Predictor(replace(rig.tools, storage=storage))
+    await s3_proxy.away()
+    job = await rig.submit()
+    work = asyncio.create_task(rig.handle(job))
+
+    async def uploading() -> bool:
+        return (await rig.store.get(job.id)).phase is Phase.UPLOADING
+
+    await until(uploading)
+    await s3_proxy.up()
+    reply = await work
+    assert reply is not None
+    assert reply.kind is EventKind.COMPLETED
+
+
+async def test_a_job_completes_although_redis_is_away_for_a_while(
+    rig: Rig, pipeline: Scripted, settings: Settings
+) -> None:
+    url = urlsplit(settings.redis_url)
+    proxy = Proxy(url.hostname or "", url.port or 6379)
+    await proxy.up()
+    secret = f":{url.password}@" if url.password else ""
+    far = replace(settings, redis_url=url._replace(netloc=f"{secret}127.0.0.1:{proxy.port}").geturl())
+    store = JobStore.connect(far)
+    rig.predictor = Predictor(replace(rig.tools, store=store, connect=lambda: JobStore.connect(far)))
+    pipeline.script = pipeline.wait
+    job = await rig.submit()
+    work = asyncio.create_task(rig.handle(job))
+    await asyncio.to_thread(pipeline.started.wait, 30)
+    await proxy.away()
+    pipeline.go_on.set()
+
+    async def encoded() -> bool:  # the work is done, and what is left is to record it
+        return not rig.files() and bool(list(rig.storage.list(f"videos/{job.id}/")))
+
+    await until(encoded)
+    assert not work.done()
+    await proxy.up()
+    reply = await work
+    assert reply is not None
+    assert reply.kind is EventKind.COMPLETED
+    await store.close()
+    await proxy.away()
+
+
+async def test_cancelling_while_s3_is_away_ends_the_job(
+    rig: Rig, settings: Settings, s3_proxy: Proxy
+) -> None:
+    storage = S3VideoStorage(replace(settings, aws_s3_endpoint=f"http://127.0.0.1:{s3_proxy.port}"))
+    settings_short = replace(settings, lease_seconds=1)
+    rig.predictor = Predictor(replace(rig.tools, storage=storage, store=JobStore.connect(settings_short)))
+    await s3_proxy.away()
+    job = await rig.submit()
+    work = asyncio.create_task(rig.handle(job))
+
+    async def uploading() -> bool:
+        return (await rig.store.get(job.id)).phase is Phase.UPLOADING
+
+    await until(uploading)
+    await rig.store.cancel(job.id)
+    reply = await work
+    assert reply is not None
+    assert reply.kind is EventKind.CANCELLED
+    await rig.predictor.tools.store.close()
+
+
+async def test_shutting_down_stops_the_work_and_refuses_more(rig: Rig, pipeline: Scripted) -> None:
+    pipeline.script = pipeline.step_forever
+    job = await rig.submit()
+    work = asyncio.create_task(rig.handle(job))
+    await asyncio.to_thread(pipeline.started.wait, 30)
+    assert await rig.predictor.stop(30)
+    with pytest.raises(ShuttingDown):
+        await work
+    assert (await rig.store.get(job.id)).status is Status.PROCESSING, "the reaper is to find it"
+    with pytest.raises(ShuttingDown):
+        await rig.handle(job)
+    assert rig.files() == []
+
+
+async def test_a_reply_that_nobody_waits_for_is_published(rig: Rig) -> None:
+    job = await rig.submit()
+    reply = asyncio.create_task(rig.handle(job))
+    rig.predictor.publish_when_done(reply)
+    done = await reply
+
+    async def published() -> bool:
+        return bool(rig.publisher.events)
+
+    await until(published)
+    assert done is not None
+    (event,) = rig.publisher.events
+    assert (event.type, event.id) == (f"{TYPE_PREFIX}completed", done.event_id)
