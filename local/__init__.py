@@ -1,0 +1,1 @@
+"""The same system on one machine: embedded servers, the broker, and the supervisor behind `mochi up`."""
