@@ -1,0 +1,71 @@
+# What a person types. uv does the installing, into .venv; nothing is written outside this folder.
+#
+#   make demo [PROMPT="…"]   one video from nothing: install, start, submit, watch, demo.mp4, stop
+#   make run                 the whole system on http://127.0.0.1:8080, until Ctrl-C
+#   make test                all tests         make lint    ruff and mypy
+#   make bench               the benchmarks    make clean   everything that was installed or made
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.PHONY: help demo run test lint format bench clean
+
+PROMPT ?= a red circle moving right
+ARGS ?=
+
+UV_VERSION := 0.13.9
+# The first Python of the machine that the project supports.
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$p && break; done)
+UV ?= $(or $(shell command -v uv 2>/dev/null),.tools/uv/bin/uv)
+
+export UV_CACHE_DIR ?= $(CURDIR)/.uv-cache
+export UV_PYTHON_DOWNLOADS := never
+export UV_PYTHON ?= $(shell $(PYTHON) -c 'import sys; print(sys.executable)' 2>/dev/null)
+export PIP_NO_CACHE_DIR := 1
+
+# --inexact: what the demo needs does not remove what the tests need.
+SYNC = $(UV) sync --frozen --inexact --quiet --extra local
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+demo: $(UV)
+	@$(SYNC) --no-dev
+	@.venv/bin/mochi demo "$$PROMPT" $(ARGS)
+demo: export PROMPT := $(PROMPT)
+
+run: $(UV)
+	@$(SYNC) --no-dev
+	@exec .venv/bin/mochi up $(ARGS)
+
+test: $(UV)
+	@$(SYNC)
+	.venv/bin/python -m pytest $(ARGS)
+
+lint: $(UV)
+	@$(SYNC)
+	$(UV) lock --check --quiet
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/mypy
+
+format: $(UV)
+	@$(SYNC)
+	.venv/bin/ruff check --fix
+	.venv/bin/ruff format
+
+bench: $(UV)
+	@$(SYNC)
+	.venv/bin/python -m bench $(ARGS)
+
+clean:
+	rm -rf .venv .uv-cache .tools .mochi demo.mp4 .mypy_cache .ruff_cache .pytest_cache
+
+# Where the machine has no uv: from PyPI, into this folder.
+.tools/uv/bin/uv:
+	@test -n "$(PYTHON)" || { echo "make: Python 3.11, 3.12 or 3.13 is needed, and none is on the PATH" >&2; exit 1; }
+	@echo "installing uv $(UV_VERSION) into .tools" >&2
+	@rm -rf .tools/uv
+	@$(PYTHON) -m venv .tools/uv && .tools/uv/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION) || { \
+		rm -rf .tools/uv; \
+		echo "make: uv could not be installed. Debian and Ubuntu: apt install python3-venv; or install uv yourself" >&2; exit 1; }
