@@ -1,1 +1,4 @@
-"""CloudEvents: the event types and their data, the codec, the publisher. Knows no Redis and no torch."""
+"""CloudEvents: the event types and their data, the codec, the publisher, and what publishes deliveries.
+
+Knows no Redis, no web framework and no torch. Importing one module costs no more than that module needs.
+"""
