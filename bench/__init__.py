@@ -1,0 +1,1 @@
+"""Benchmarks: `make bench`, or `python -m bench PART…`. One table, and the commands that give it."""
