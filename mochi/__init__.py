@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from mochi.errors import (
     ApiError,
     BadRequest,
+    CannotCancel,
+    Conflict,
     DownloadFailed,
     FieldProblem,
     InvalidArgument,
@@ -36,7 +38,9 @@ __all__ = [
     "ApiError",
     "AsyncClient",
     "BadRequest",
+    "CannotCancel",
     "Client",
+    "Conflict",
     "DownloadFailed",
     "Event",
     "FieldProblem",

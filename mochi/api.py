@@ -16,10 +16,11 @@ from typing import Self, TypedDict
 from urllib.parse import quote, unquote, urlencode, urlsplit, urlunsplit
 from uuid import uuid4
 
-from mochi.effects import Reply, Request
 from mochi.errors import (
     ApiError,
     BadRequest,
+    CannotCancel,
+    Conflict,
     FieldProblem,
     InvalidArgument,
     NotFound,
@@ -31,13 +32,17 @@ from mochi.errors import (
 from mochi.reading import Fields, decode_json
 from mochi.retry import retry_after
 from mochi.version import version
+from mochi.wire import Reply, Request
 
-__all__ = ["DEFAULT_URL", "Api", "VideoFields", "decode", "origin", "problem_of", "without_secrets"]
+__all__ = ["DEFAULT_URL", "Api", "VideoFields", "decode", "origin", "problem_of"]
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 
 _JOB_ID = re.compile(r"[0-9A-Za-z_-]{1,128}")
-_KEY = re.compile(r"[!-~]([ -~]{0,253}[!-~])?")
+_KEY = re.compile(r"[!-~]{1,255}")  # as the server allows it
+
+#: The last word of the `type` of a problem with status 409.
+_CONFLICTS: Mapping[str, type[Conflict]] = {"video-not-ready": NotReady, "cannot-cancel": CannotCancel}
 
 
 class VideoFields(TypedDict, total=False):
@@ -117,9 +122,10 @@ class Api:
         """`GET /download/{id}`. Raises NotFound for what cannot be an id."""
         return self._request("GET", f"/download/{_id(job_id)}")
 
-    def result(self, job_id: str, headers: Mapping[str, str]) -> Request:
-        """`GET /jobs/{id}/result`. Raises NotFound for what cannot be an id."""
-        return self._request("GET", f"/jobs/{_id(job_id)}/result", headers=headers)
+    def result(self, job_id: str, headers: Mapping[str, str], redirect: bool = True) -> Request:
+        """`GET /jobs/{id}/result`, without `redirect` through the API. Raises NotFound as `get`."""
+        query = None if redirect else {"redirect": "false"}
+        return self._request("GET", f"/jobs/{_id(job_id)}/result", query, headers)
 
     def redirected(self, url: str, headers: Mapping[str, str]) -> Request:
         """The request after a redirect: with our headers only at our own origin."""
@@ -166,15 +172,15 @@ def problem_of(reply: Reply) -> ApiError | UnexpectedAnswer:
     if reply.status < 400:
         return UnexpectedAnswer(f"the server answered HTTP {reply.status}, which this API never does here")
     problem = _problem(reply)
+    kind: type[ApiError]
     match reply.status:
-        case 404:
+        case 404 if problem.type == "about:blank" and not problem.detail:
             # A 404 of somebody else (a wrong URL, a gateway) says nothing about a job.
-            known = problem.type != "about:blank" or problem.detail
-            kind: type[ApiError] = NotFound
-            if not known:
-                return UnexpectedAnswer("there is no such API at this address: the server answered HTTP 404")
+            return UnexpectedAnswer("there is no such API at this address: the server answered HTTP 404")
+        case 404 | 410:
+            kind = NotFound
         case 409:
-            kind = NotReady
+            kind = _CONFLICTS.get(problem.type.rpartition("/")[2], Conflict)
         case 429:
             kind = Unavailable
         case status:
@@ -213,9 +219,3 @@ def origin(url: str) -> tuple[str, str, int | None]:
     if default is None or not parts.hostname:
         raise UnexpectedAnswer("the server redirects to what is no URL of HTTP")
     return found
-
-
-def without_secrets(url: str) -> str:
-    """A URL as it may be shown: without credentials, query and path."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"

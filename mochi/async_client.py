@@ -1,31 +1,30 @@
-"""The client for asyncio: it performs the effects of the programs with `httpx.AsyncClient`.
+"""The client for asyncio: each method awaits one of the client's coroutines.
 
 Its methods are those of `mochi.Client`, whose documentation holds for them.
 """
 
 from __future__ import annotations
 
-import asyncio
 import os
-from collections.abc import AsyncIterator, Mapping
-from contextlib import aclosing, closing
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
+from contextlib import aclosing
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
 
 import httpx
 
-from mochi.api import VideoFields
-from mochi.downloading import Progress
-from mochi.effects import Answer, Done, Effect, Emit, Open, Pause, Program, Read, Request, Send, advance
+from mochi.api import DEFAULT_URL, Api, VideoFields
+from mochi.calls import Calls
+from mochi.downloading import Progress, download
 from mochi.models import Event, Job, Page
 from mochi.retry import Retry
-from mochi.transport import FAILURES, Programs, to_httpx, to_reply, unreachable
+from mochi.watching import wait, watch
+from mochi.wire import AsyncWire
 
 __all__ = ["AsyncClient"]
 
 T = TypeVar("T")
-E = TypeVar("E")
 
 
 class AsyncClient:
@@ -40,7 +39,8 @@ class AsyncClient:
         retry: Retry | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        self._programs = Programs(url, headers, retry)
+        self._api = Api.at(url or os.environ.get("MOCHI_URL") or DEFAULT_URL, headers)
+        self._retry = retry or Retry()
         self._timeout = timeout
         self._http = httpx.AsyncClient(transport=transport)
 
@@ -59,21 +59,21 @@ class AsyncClient:
     @property
     def url(self) -> str:
         """Where the API is, without credentials."""
-        return self._programs.calls.api.base
+        return self._api.base
 
     async def submit(
         self, prompt: str, *, idempotency_key: str | None = None, **fields: Unpack[VideoFields]
     ) -> Job:
         """Ask for a video; returns at once, with the recorded job."""
-        return await self._run(self._programs.calls.submit(prompt, fields, idempotency_key))
+        return await self._run(lambda calls: calls.submit(prompt, fields, idempotency_key))
 
     async def get(self, job_id: str) -> Job:
         """The job as it is now."""
-        return await self._run(self._programs.calls.get(job_id))
+        return await self._run(lambda calls: calls.get(job_id))
 
     async def cancel(self, job_id: str) -> Job:
         """Ask for the job's end."""
-        return await self._run(self._programs.calls.cancel(job_id))
+        return await self._run(lambda calls: calls.cancel(job_id))
 
     async def page(
         self,
@@ -84,86 +84,48 @@ class AsyncClient:
         cursor: str | None = None,
     ) -> Page:
         """One page of jobs, newest first."""
-        return await self._run(self._programs.calls.page(status, queue, limit, cursor))
+        return await self._run(lambda calls: calls.page(status, queue, limit, cursor))
 
     def list(
         self, *, status: str | None = None, queue: str | None = None, limit: int | None = None
-    ) -> AsyncIterator[Job]:
+    ) -> AsyncGenerator[Job, None]:
         """Jobs, newest first, `limit` at most."""
-        return self._iterate(self._programs.calls.list_jobs(status, queue, limit))
+        return self._iterate(lambda calls: calls.list_jobs(status, queue, limit))
 
     def watch(
         self, job_id: str, *, timeout: float | None = None, last_event_id: str = ""
-    ) -> AsyncIterator[Event]:
+    ) -> AsyncGenerator[Event, None]:
         """Each change of the job to its end, as it happens."""
-        return self._iterate(self._programs.watching.watch(job_id, timeout, last_event_id))
+        return self._iterate(lambda calls: watch(calls, job_id, timeout, last_event_id))
 
     async def wait(self, job_id: str, timeout: float | None = None) -> Job:  # noqa: ASYNC109 - as Client.wait
         """The job once it is completed."""
-        return await self._run(self._programs.watching.wait(job_id, timeout))
+        return await self._run(lambda calls: wait(calls, job_id, timeout))
 
     async def result_url(self, job_id: str) -> str:
         """A URL that gets the video of a completed job for some time."""
-        return await self._run(self._programs.calls.result_url(job_id))
+        return await self._run(lambda calls: calls.result_url(job_id))
 
     async def download(
         self, job_id: str, path: str | os.PathLike[str], *, progress: Progress | None = None
     ) -> Job:
         """Write the video of a completed job to `path`, whole or not at all (in short, blocking writes)."""
-        return await self._run(self._programs.downloading.download(job_id, Path(path), progress))
+        return await self._run(lambda calls: download(calls, job_id, Path(path), progress))
 
-    async def _run(self, program: Program[Any, T]) -> T:
-        with closing(program):
-            async with aclosing(_Wire(self._http, self._timeout)) as wire:
-                step = advance(program)
-                while not isinstance(step, Done):
-                    step = advance(program, None if isinstance(step, Emit) else await wire.perform(step))
-                return step.value
-
-    async def _iterate(self, program: Program[E, Any]) -> AsyncIterator[E]:
-        with closing(program):
-            async with aclosing(_Wire(self._http, self._timeout)) as wire:
-                step = advance(program)
-                while not isinstance(step, Done):
-                    if isinstance(step, Emit):
-                        yield step.value
-                        step = advance(program)
-                    else:
-                        step = advance(program, await wire.perform(step))
-
-
-class _Wire:
-    """Performs the effects of one program; holds the one response that may be open."""
-
-    def __init__(self, http: httpx.AsyncClient, timeout: float) -> None:
-        self._http = http
-        self._timeout = timeout
-        self._opened: Request | None = None
-        self._response: httpx.Response | None = None
-        self._chunks: AsyncIterator[bytes] | None = None
-
-    async def perform(self, effect: Effect) -> Answer:
+    async def _run(self, operation: Callable[[Calls], Coroutine[Any, Any, T]]) -> T:
+        wire = AsyncWire(self._http, self._timeout)
         try:
-            match effect:
-                case Send(request):
-                    response = await self._http.send(to_httpx(request, self._timeout))
-                    return to_reply(response, response.content)
-                case Open(request, idle):
-                    await self.aclose()
-                    self._opened = request
-                    self._response = await self._http.send(to_httpx(request, idle), stream=True)
-                    self._chunks = self._response.aiter_raw()
-                    return to_reply(self._response)
-                case Read():
-                    return await anext(self._chunks, b"") if self._chunks else b""
-                case Pause(seconds):
-                    await self.aclose()
-                    await asyncio.sleep(seconds)
-                    return None
-        except FAILURES as error:
-            return unreachable(effect.request if isinstance(effect, Send) else self._opened, error)
+            return await operation(Calls(self._api, self._retry, wire))
+        finally:
+            await wire.close()
 
-    async def aclose(self) -> None:
-        if self._response is not None:
-            await self._response.aclose()
-            self._response = None
+    async def _iterate(
+        self, operation: Callable[[Calls], AsyncGenerator[T, None]]
+    ) -> AsyncGenerator[T, None]:
+        wire = AsyncWire(self._http, self._timeout)
+        try:
+            async with aclosing(operation(Calls(self._api, self._retry, wire))) as values:
+                async for value in values:
+                    yield value
+        finally:
+            await wire.close()

@@ -1,14 +1,13 @@
-"""The client for synchronous code: it performs the effects of the programs with `httpx.Client`.
+"""The client for synchronous code: each method runs one of the client's coroutines to its end.
 
 What is asked, retried, parsed and checked is decided in `mochi.calls`, `mochi.watching` and
-`mochi.downloading`.
+`mochi.downloading`; how a coroutine runs without an event loop, `mochi.wire` says.
 """
 
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Mapping
 from contextlib import closing
 from pathlib import Path
 from types import TracebackType
@@ -16,17 +15,17 @@ from typing import Any, Self, TypeVar, Unpack
 
 import httpx
 
-from mochi.api import VideoFields
-from mochi.downloading import Progress
-from mochi.effects import Answer, Done, Effect, Emit, Open, Pause, Program, Read, Request, Send, advance
+from mochi.api import DEFAULT_URL, Api, VideoFields
+from mochi.calls import Calls
+from mochi.downloading import Progress, download
 from mochi.models import Event, Job, Page
 from mochi.retry import Retry
-from mochi.transport import FAILURES, Programs, to_httpx, to_reply, unreachable
+from mochi.watching import wait, watch
+from mochi.wire import SyncWire, iterate, run
 
 __all__ = ["Client"]
 
 T = TypeVar("T")
-E = TypeVar("E")
 
 
 class Client:
@@ -47,7 +46,8 @@ class Client:
         retry: Retry | None = None,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        self._programs = Programs(url, headers, retry)
+        self._api = Api.at(url or os.environ.get("MOCHI_URL") or DEFAULT_URL, headers)
+        self._retry = retry or Retry()
         self._timeout = timeout
         self._http = httpx.Client(transport=transport)
 
@@ -66,7 +66,7 @@ class Client:
     @property
     def url(self) -> str:
         """Where the API is, without credentials."""
-        return self._programs.calls.api.base
+        return self._api.base
 
     def submit(
         self, prompt: str, *, idempotency_key: str | None = None, **fields: Unpack[VideoFields]
@@ -76,15 +76,15 @@ class Client:
         The same `idempotency_key` and request give the same job; one is drawn where none is given, so that
         the client's own retries make one job.
         """
-        return self._run(self._programs.calls.submit(prompt, fields, idempotency_key))
+        return self._run(lambda calls: calls.submit(prompt, fields, idempotency_key))
 
     def get(self, job_id: str) -> Job:
         """The job as it is now."""
-        return self._run(self._programs.calls.get(job_id))
+        return self._run(lambda calls: calls.get(job_id))
 
     def cancel(self, job_id: str) -> Job:
-        """Ask for the job's end. A job that has ended stays as it is."""
-        return self._run(self._programs.calls.cancel(job_id))
+        """Ask for the job's end. Raises CannotCancel for a job that has ended."""
+        return self._run(lambda calls: calls.cancel(job_id))
 
     def page(
         self,
@@ -95,96 +95,51 @@ class Client:
         cursor: str | None = None,
     ) -> Page:
         """One page of jobs, newest first."""
-        return self._run(self._programs.calls.page(status, queue, limit, cursor))
+        return self._run(lambda calls: calls.page(status, queue, limit, cursor))
 
     def list(
         self, *, status: str | None = None, queue: str | None = None, limit: int | None = None
-    ) -> Iterator[Job]:
+    ) -> Generator[Job, None, None]:
         """Jobs, newest first, `limit` at most; fetches page after page as they are used."""
-        return self._iterate(self._programs.calls.list_jobs(status, queue, limit))
+        return self._iterate(lambda calls: calls.list_jobs(status, queue, limit))
 
-    def watch(self, job_id: str, *, timeout: float | None = None, last_event_id: str = "") -> Iterator[Event]:
+    def watch(
+        self, job_id: str, *, timeout: float | None = None, last_event_id: str = ""
+    ) -> Generator[Event, None, None]:
         """Each change of the job, from its beginning (or after `last_event_id`) to its end, as it happens.
 
         Reconnects by itself. Raises Timeout after `timeout` seconds.
         """
-        return self._iterate(self._programs.watching.watch(job_id, timeout, last_event_id))
+        return self._iterate(lambda calls: watch(calls, job_id, timeout, last_event_id))
 
     def wait(self, job_id: str, timeout: float | None = None) -> Job:
         """The completed job. Raises JobFailed, JobCancelled, or Timeout after `timeout` seconds."""
-        return self._run(self._programs.watching.wait(job_id, timeout))
+        return self._run(lambda calls: wait(calls, job_id, timeout))
 
     def result_url(self, job_id: str) -> str:
         """A URL that gets the video of a completed job for some time, without credentials."""
-        return self._run(self._programs.calls.result_url(job_id))
+        return self._run(lambda calls: calls.result_url(job_id))
 
     def download(self, job_id: str, path: str | os.PathLike[str], *, progress: Progress | None = None) -> Job:
         """Write the video of a completed job to `path`, whole or not at all.
 
         What an interrupted download leaves in `path + ".part"` is resumed. The length is checked against the
-        job's, and so is the ETag where the server gives one. `progress` is called with bytes done and bytes
-        in all. Raises JobFailed, JobCancelled, NotReady, DownloadFailed, and OSError of the file.
+        job's, and so is the ETag, also as the MD5 that it mostly is. `progress` is called with bytes done and
+        bytes in all. Raises JobFailed, JobCancelled, NotReady, DownloadFailed, and OSError of the file.
         """
-        return self._run(self._programs.downloading.download(job_id, Path(path), progress))
+        return self._run(lambda calls: download(calls, job_id, Path(path), progress))
 
-    def _run(self, program: Program[Any, T]) -> T:
-        with closing(program), _Wire(self._http, self._timeout) as wire:
-            step = advance(program)
-            while not isinstance(step, Done):
-                step = advance(program, None if isinstance(step, Emit) else wire.perform(step))
-            return step.value
-
-    def _iterate(self, program: Program[E, Any]) -> Iterator[E]:
-        with closing(program), _Wire(self._http, self._timeout) as wire:
-            step = advance(program)
-            while not isinstance(step, Done):
-                if isinstance(step, Emit):
-                    yield step.value
-                    step = advance(program)
-                else:
-                    step = advance(program, wire.perform(step))
-
-
-class _Wire:
-    """Performs the effects of one program; holds the one response that may be open."""
-
-    def __init__(self, http: httpx.Client, timeout: float) -> None:
-        self._http = http
-        self._timeout = timeout
-        self._opened: Request | None = None
-        self._response: httpx.Response | None = None
-        self._chunks: Iterator[bytes] = iter(())
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._close()
-
-    def perform(self, effect: Effect) -> Answer:
+    def _run(self, operation: Callable[[Calls], Coroutine[Any, Any, T]]) -> T:
+        wire = SyncWire(self._http, self._timeout)
         try:
-            match effect:
-                case Send(request):
-                    response = self._http.send(to_httpx(request, self._timeout))
-                    return to_reply(response, response.content)
-                case Open(request, idle):
-                    self._close()
-                    self._opened = request
-                    self._response = self._http.send(to_httpx(request, idle), stream=True)
-                    self._chunks = self._response.iter_raw()
-                    return to_reply(self._response)
-                case Read():
-                    return next(self._chunks, b"")
-                case Pause(seconds):
-                    self._close()
-                    time.sleep(seconds)
-                    return None
-        except FAILURES as error:
-            return unreachable(effect.request if isinstance(effect, Send) else self._opened, error)
+            return run(operation(Calls(self._api, self._retry, wire)))
+        finally:
+            run(wire.close())
 
-    def _close(self) -> None:
-        if self._response is not None:
-            self._response.close()
-            self._response = None
+    def _iterate(self, operation: Callable[[Calls], AsyncGenerator[T, None]]) -> Generator[T, None, None]:
+        wire = SyncWire(self._http, self._timeout)
+        try:
+            with closing(iterate(operation(Calls(self._api, self._retry, wire)))) as values:
+                yield from values
+        finally:
+            run(wire.close())

@@ -1,27 +1,28 @@
-"""The program that fetches a video: over redirects, in as many pieces as it takes, checked.
+"""Fetching a video: over redirects, in as many pieces as it takes, checked.
 
-Each attempt asks the API anew, because a presigned URL expires. No network here: see `mochi.effects`;
-the file is written here, in short blocking writes.
+Written over a Wire: see `mochi.wire`. The file is written here, in short blocking writes. Each attempt
+asks the API anew, because a presigned URL expires. Where the object store cannot be reached from here,
+the API is asked to send the video itself.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urljoin
 
-from mochi.api import origin, problem_of, without_secrets
-from mochi.calls import Call, Calls
-from mochi.effects import Open, Pause, Reply, read, reply_to
+from mochi.api import origin, problem_of
+from mochi.calls import Calls
 from mochi.errors import DownloadFailed, NotReady, Problem, Unavailable, UnexpectedAnswer, Unreachable
 from mochi.models import Job, Video
 from mochi.part_file import PartFile
-from mochi.retry import RETRIED
+from mochi.retry import RETRIED, Patience
 from mochi.watching import body_of, finished
+from mochi.wire import Reply, without_secrets
 
-__all__ = ["Downloading", "Progress"]
+__all__ = ["Progress", "download"]
 
 #: Called with the bytes that are there and the bytes that there will be.
 Progress = Callable[[int, int], None]
@@ -34,86 +35,108 @@ _MD5 = re.compile(r"[0-9a-f]{32}")
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-[0-9]{1,18}/([0-9]{1,18}|\*)")
 
 
-@dataclass(frozen=True)
-class Downloading:
-    """Fetching videos. Raises what `Calls` raises, JobFailed, JobCancelled, DownloadFailed and OSError."""
+async def download(calls: Calls, job_id: str, path: Path, progress: Progress | None) -> Job:
+    """Write a completed job's video to `path`; returns the job.
+
+    Raises what `Calls` raises, NotReady, JobFailed, JobCancelled, DownloadFailed and OSError.
+    """
+    job = await calls.get(job_id)
+    video = _video(job)
+    with PartFile(path) as file:
+        if file.size > video.bytes or not _MD5.fullmatch(video.etag):
+            file.restart()  # what an earlier download left could not be told from another video's
+        fetch = _Fetch(calls, job_id, video, file, progress)
+        await fetch.fill()
+        if file.inherited and (fetch.encrypted or not fetch.checks_out()):
+            file.restart()  # it may begin with bytes of something else
+            await fetch.fill()
+        if not fetch.checks_out():
+            file.discard()
+            raise DownloadFailed(f"the video of job {job_id} arrived damaged: its MD5 is not its ETag")
+        file.finish()
+    return job
+
+
+@dataclass
+class _Fetch:
+    """One video on its way into one file."""
 
     calls: Calls
+    job_id: str
+    video: Video
+    file: PartFile
+    progress: Progress | None
+    through_api: bool = False  # the API sends the video itself
+    encrypted: bool = False  # with keys of a kind that makes the ETag no MD5
 
-    def download(self, job_id: str, path: Path, progress: Progress | None) -> Call[Job]:
-        """Write a completed job's video to `path`; returns the job."""
-        job = yield from self.calls.get(job_id)
-        video = _video(job)
-        with PartFile(path) as file:
-            if file.size > video.bytes or not _MD5.fullmatch(video.etag):
-                file.restart()  # what an earlier download left could not be told from another video's
-            yield from self._fill(job_id, video, file, progress)
-            if file.inherited and file.md5() != video.etag:
-                file.restart()
-                yield from self._fill(job_id, video, file, progress)
-            file.finish()
-        return job
+    def checks_out(self) -> bool:
+        """Whether the file is the video, as far as its ETag says."""
+        etag = self.video.etag
+        return self.encrypted or not _MD5.fullmatch(etag) or self.file.md5() == etag
 
-    def _fill(self, job_id: str, video: Video, file: PartFile, progress: Progress | None) -> Call[None]:
-        failures = 0
-        while file.size < video.bytes:
-            before = file.size
-            trouble = f"the connection ended after {file.size} of {video.bytes} bytes"
-            asked: float | None = None
+    async def fill(self) -> None:
+        """Fetch what is missing. Raises DownloadFailed when nothing has come for too long."""
+        patience = Patience(self.calls.retry)
+        while self.file.size < self.video.bytes:
+            before = self.file.size
             try:
-                yield from self._fetch(job_id, video, file, progress)
-            except Unreachable as error:
-                trouble = str(error)
-            except Unavailable as error:
-                if error.status not in RETRIED:
-                    raise
-                trouble, asked = str(error), error.retry_after
-            if file.size >= video.bytes:
-                return
-            failures = 1 if file.size > before else failures + 1
-            if failures >= self.calls.retry.attempts or (asked or 0.0) > self.calls.retry.longest:
-                raise DownloadFailed(
-                    f"the video of job {job_id} stopped at {file.size} of {video.bytes} bytes: {trouble}"
-                )
-            yield Pause(self.calls.retry.pause_after(failures, asked))
+                await self._fetch()
+                raise Unreachable("the connection ended too early")
+            except (Unavailable, Unreachable) as error:
+                if self.file.size >= self.video.bytes:
+                    return
+                if self.file.size > before:
+                    patience.progress()
+                try:
+                    pause = patience.pause_after(error)
+                except Unreachable:
+                    there = f"{self.file.size} of {self.video.bytes} bytes"
+                    text = f"the video of job {self.job_id} stopped at {there}: {error}"
+                    raise DownloadFailed(text) from None
+            await self.calls.wire.pause(pause)
 
-    def _fetch(self, job_id: str, video: Video, file: PartFile, progress: Progress | None) -> Call[None]:
-        """One attempt, from the first byte that is missing."""
+    async def _fetch(self) -> None:
+        """One attempt, from the first byte that is missing, as far as it goes."""
         headers = {"accept": "video/mp4, */*", "accept-encoding": "identity"}
-        if file.size:
-            headers["range"] = f"bytes={file.size}-"
-        reply = yield from self._open(job_id, headers)
+        if self.file.size:
+            headers["range"] = f"bytes={self.file.size}-"
+        reply = await self._open(headers)
         if reply.status == 416:
-            file.restart()
+            self.file.restart()
             return
+        self.encrypted = _encrypted(reply.headers)
         try:
-            if _offset(reply, video) != file.size:
-                file.restart()
-            while chunk := (yield from read()):
-                if file.size + len(chunk) > video.bytes:
-                    raise DownloadFailed(f"the server sends more than the video's {video.bytes} bytes")
-                file.append(chunk)
-                if progress is not None:
-                    progress(file.size, video.bytes)
+            if _offset(reply, self.video) != self.file.size:
+                self.file.restart()  # ranges are not served
+            while chunk := await self.calls.wire.read():
+                if self.file.size + len(chunk) > self.video.bytes:
+                    raise DownloadFailed(f"the server sends more than the video's {self.video.bytes} bytes")
+                self.file.append(chunk)
+                if self.progress is not None:
+                    self.progress(self.file.size, self.video.bytes)
         except DownloadFailed:
-            file.discard()  # there is nothing in it to resume
+            self.file.discard()  # there is nothing in it to resume
             raise
 
-    def _open(self, job_id: str, headers: dict[str, str]) -> Call[Reply]:
-        api = self.calls.api
-        request = api.result(job_id, headers)
+    async def _open(self, headers: Mapping[str, str]) -> Reply:
+        api, wire = self.calls.api, self.calls.wire
+        request = api.result(self.job_id, headers, redirect=not self.through_api)
         for _ in range(REDIRECTS + 1):
-            reply = yield from reply_to(Open(request, idle=IDLE))
+            elsewhere = origin(request.url) != origin(api.base)
+            try:
+                reply = await wire.open(request, IDLE)
+            except Unreachable:
+                self.through_api = self.through_api or elsewhere
+                raise
             if reply.status not in (301, 302, 303, 307, 308):
                 break
-            target = urljoin(request.url, reply.headers.get("location", ""))
-            request = api.redirected(target, headers)
+            request = api.redirected(urljoin(request.url, reply.headers.get("location", "")), headers)
         else:
             raise UnexpectedAnswer(f"more than {REDIRECTS} redirects on the way to the video")
         if reply.status in (200, 206, 416):
             return reply
-        if origin(request.url) == origin(api.base):
-            raise problem_of((yield from body_of(reply)))
+        if not elsewhere:
+            raise problem_of(await body_of(wire, reply))
         trouble = f"the video storage at {without_secrets(request.url)} answered HTTP {reply.status}"
         raise Unreachable(trouble) if reply.status in RETRIED else DownloadFailed(trouble)
 
@@ -124,6 +147,16 @@ def _video(job: Job) -> Video:
         detail = f"job {job.id} is {job.status}: only a completed job has a video"
         raise NotReady(Problem(409, "The job has no video", detail))
     return video
+
+
+def _encrypted(headers: Mapping[str, str]) -> bool:
+    """Whether the object is encrypted so that its ETag is no MD5.
+
+    https://docs.aws.amazon.com/AmazonS3/latest/API/API_Object.html, ETag.
+    """
+    return "kms" in headers.get("x-amz-server-side-encryption", "") or (
+        "x-amz-server-side-encryption-customer-algorithm" in headers
+    )
 
 
 def _offset(reply: Reply, video: Video) -> int:

@@ -4,8 +4,10 @@ MochiClientError
 ├── InvalidArgument    an argument or setting cannot be sent at all: nothing was asked
 ├── ApiError           the server answered with an error; `problem` is what it said
 │   ├── BadRequest     400, 413, 415, 422 and any other 4xx
-│   ├── NotFound       404  no such job
-│   ├── NotReady       409  the job has no video (yet)
+│   ├── NotFound       404, 410  no such job, or its video is gone
+│   ├── Conflict       409  the job's status does not allow it
+│   │   ├── NotReady        the job has no video (yet)
+│   │   └── CannotCancel    the job has ended, or its result is being recorded
 │   └── Unavailable    429 and 5xx, after the client's own retries
 ├── Unreachable        no answer, after the client's own retries
 ├── UnexpectedAnswer   what came is no answer of this API
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 __all__ = [
     "ApiError",
     "BadRequest",
+    "CannotCancel",
+    "Conflict",
     "DownloadFailed",
     "FieldProblem",
     "InvalidArgument",
@@ -119,11 +123,19 @@ class BadRequest(ApiError):
 
 
 class NotFound(ApiError):
-    """No job has this id: it never existed or has expired."""
+    """No job has this id: it never existed or has expired. Or its video is gone."""
 
 
-class NotReady(ApiError):
+class Conflict(ApiError):
+    """The job's status does not allow it."""
+
+
+class NotReady(Conflict):
     """The job has no video (yet)."""
+
+
+class CannotCancel(Conflict):
+    """The job has ended, or its work is done and its result is being recorded."""
 
 
 class Unavailable(ApiError):

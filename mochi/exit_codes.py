@@ -6,11 +6,11 @@ from enum import IntEnum
 
 from mochi.errors import BadRequest as _BadRequest
 from mochi.errors import (
+    Conflict,
     InvalidArgument,
     JobCancelled,
     JobFailed,
     NotFound,
-    NotReady,
     Timeout,
     Unavailable,
     Unreachable,
@@ -35,12 +35,13 @@ class ExitCode(IntEnum):
     JOB_FAILED = 1, "the job failed"
     BAD_REQUEST = 2, "wrong usage, or a request that the server refuses"
     UNAVAILABLE = 3, "the server cannot be reached, or cannot serve now"
-    NOT_FOUND = 4, "there is no such job"
+    NOT_FOUND = 4, "there is no such job, or its video is gone"
     CANCELLED = 5, "the job was cancelled"
     TIMEOUT = 6, "the time given with --timeout is over; the job goes on"
-    NOT_READY = 7, "the job has no video yet"
+    CONFLICT = 7, "the job's status does not allow it: no video yet, or too late to cancel"
     BROKEN = 8, "anything else: a wrong answer, a download that does not check out, a file error"
     INTERRUPTED = 130, "Ctrl-C; the job goes on"
+    BROKEN_PIPE = 141, "the reader of the output went away"
 
 
 _CODES: tuple[tuple[type[Exception], ExitCode], ...] = (
@@ -51,7 +52,7 @@ _CODES: tuple[tuple[type[Exception], ExitCode], ...] = (
     (Unreachable, ExitCode.UNAVAILABLE),
     (Unavailable, ExitCode.UNAVAILABLE),
     (NotFound, ExitCode.NOT_FOUND),
-    (NotReady, ExitCode.NOT_READY),
+    (Conflict, ExitCode.CONFLICT),
     (Timeout, ExitCode.TIMEOUT),
 )
 

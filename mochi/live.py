@@ -63,7 +63,7 @@ class LiveLines:
         """A line when status or phase changes."""
         self._line(_words(event))
 
-    def downloading(self, done: int, total: int) -> None:
+    def downloading(self, done: int, total: int) -> None:  # noqa: ARG002 - a line does not move
         """One line, at the beginning."""
         self._line(f"downloading {_size(total)}")
 

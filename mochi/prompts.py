@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -22,12 +23,23 @@ def read_prompt(argument: str | None, file: str | None) -> str:
         if argument is None:
             raise InvalidArgument("prompt", "is missing", _ALLOWED)
         if argument != "-":
-            return argument
-    if file in (None, "-"):
-        content = sys.stdin.buffer.read(LIMIT + 1)
-    else:
-        with Path(str(file)).open("rb") as source:
-            content = source.read(LIMIT + 1)
+            return _decoded(os.fsencode(argument))
+        file = "-"
+    return _decoded(_standard_input() if file == "-" else _file(Path(file)))
+
+
+def _standard_input() -> bytes:
+    if sys.stdin is None:
+        raise InvalidArgument("prompt", "there is no standard input to read", _ALLOWED)
+    return sys.stdin.buffer.read(LIMIT + 1)
+
+
+def _file(path: Path) -> bytes:
+    with path.open("rb") as source:
+        return source.read(LIMIT + 1)
+
+
+def _decoded(content: bytes) -> str:
     if len(content) > LIMIT:
         raise InvalidArgument("prompt", f"has more than {LIMIT} bytes", "a text of a few sentences")
     try:

@@ -1,18 +1,19 @@
-"""Programs that follow a job: its event stream with reconnections, and the wait for its end.
+"""Following a job: its event stream with reconnections, and polling where no stream can be had.
 
-No I/O: see `mochi.effects`. The clock is handed in.
+Written over a Wire: see `mochi.wire`.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass
 
 from mochi.api import problem_of
-from mochi.calls import Call, Calls
-from mochi.effects import Emit, Open, Pause, Program, Reply, read, reply_to
+from mochi.calls import Calls
 from mochi.errors import (
     JobCancelled,
     JobFailed,
@@ -23,17 +24,21 @@ from mochi.errors import (
     Unreachable,
 )
 from mochi.models import Event, Job, Status
-from mochi.retry import RETRIED
+from mochi.retry import Patience
 from mochi.sse import Message, SseParser
+from mochi.wire import Reply, Wire
 
-__all__ = ["Watching", "body_of", "finished"]
+__all__ = ["body_of", "finished", "wait", "watch"]
 
-#: Seconds without a byte, keepalive comments included, after which a stream counts as dead.
-IDLE = 45.0
+#: Seconds without a byte, of which a comment comes every 15 s, after which a stream counts as dead.
+IDLE = 35.0
+#: Streams in a row that were granted and stayed silent, after which the job is polled: a proxy keeps
+#: what it should pass on.
+SILENT = 2
 #: Seconds before the deadline from which the job is polled: a stream can only be left when it speaks.
 TAIL = 15.0
-#: The longest time in seconds between two polls, and between two connections that a server asks for.
-POLL, PATIENCE = 1.0, 60.0
+#: The longest time in seconds between two polls.
+POLL = 1.0
 #: Bytes of an error's body that are read.
 ERROR_LIMIT = 1024 * 1024
 
@@ -47,115 +52,113 @@ def finished(job: Job) -> Job:
     return job
 
 
+async def wait(calls: Calls, job_id: str, timeout: float | None) -> Job:  # noqa: ASYNC109 - as Client.wait
+    """The completed job. Raises JobFailed, JobCancelled, and Timeout after `timeout` seconds."""
+    last: Event | None = None
+    async with aclosing(watch(calls, job_id, timeout, "")) as events:
+        async for event in events:
+            last = event
+    return finished(last.job if last and last.job else await calls.get(job_id))
+
+
+async def watch(
+    calls: Calls,
+    job_id: str,
+    timeout: float | None,  # noqa: ASYNC109 - as Client.watch
+    last_event_id: str,
+) -> AsyncGenerator[Event, None]:
+    """Each change of a job to its end. Raises what `Calls` raises, and Timeout after `timeout` seconds."""
+    deadline = math.inf if timeout is None else time.monotonic() + timeout
+    stream = _Stream(last_event_id)
+    patience = Patience(calls.retry)
+    while deadline - time.monotonic() > TAIL and stream.silent < SILENT:
+        try:
+            async with aclosing(_listen(calls, job_id, stream, patience, deadline)) as events:
+                async for event in events:
+                    yield event
+                    if event.status.terminal:
+                        return
+        except UnexpectedAnswer:
+            break  # no stream of ours; polling tells what is there
+        except (Unavailable, Unreachable) as error:
+            await calls.wire.pause(patience.pause_after(error, stream.retry_ms / 1000))
+    async with aclosing(_poll(calls, job_id, stream.last_id, deadline)) as events:
+        async for event in events:
+            yield event
+            if event.status.terminal:
+                return
+    raise Timeout(job_id, timeout or 0.0)
+
+
 @dataclass
 class _Stream:
     """What outlives a connection."""
 
     last_id: str
     retry_ms: int = 0  # as the server asked
-    accepted: bool = False  # the newest connection was answered with a stream
-    fruitless: int = 0  # connections in a row on which nothing was heard
+    silent: int = 0  # streams in a row that were granted and on which nothing was heard
 
 
-@dataclass(frozen=True)
-class Watching:
-    """Following a job. Raises what `Calls` raises, and Timeout."""
+async def _listen(
+    calls: Calls, job_id: str, stream: _Stream, patience: Patience, deadline: float
+) -> AsyncGenerator[Event, None]:
+    """The events of one connection, until the deadline is near.
 
-    calls: Calls
-    clock: Callable[[], float] = field(default=time.monotonic)
+    Raises Unreachable when the connection ends before that, and UnexpectedAnswer where it is no stream.
+    """
+    wire, request = calls.wire, calls.api.events(job_id, stream.last_id)
+    reply = await wire.open(request, min(IDLE, deadline - time.monotonic()))
+    await _expect_stream(wire, reply)
+    stream.silent += 1
+    parser = SseParser(stream.last_id)
+    while chunk := await wire.read():
+        stream.silent = 0
+        patience.progress()
+        for message in parser.feed(chunk):
+            stream.last_id = message.id
+            event = _event(message)
+            if event is not None:
+                yield event
+        stream.last_id = parser.last_event_id
+        stream.retry_ms = parser.retry_ms or stream.retry_ms
+        if deadline - time.monotonic() <= TAIL:
+            return
+    raise Unreachable("the event stream ended before the job did")
 
-    def watch(self, job_id: str, timeout: float | None, last_event_id: str) -> Program[Event, Job]:
-        """Hand out each change of a job; returns the job, ended. `timeout` in seconds."""
-        deadline = None if timeout is None else self.clock() + timeout
-        stream = _Stream(last_event_id)
-        while deadline is None or deadline - self.clock() > TAIL:
-            try:
-                job = yield from self._listen(job_id, stream, deadline)
-            except (Unavailable, Unreachable) as error:
-                yield Pause(self._pause_after(error, stream))
-            else:
-                if job is not None:
-                    return job
-        return (yield from self._poll(job_id, stream.last_id, deadline, timeout or 0.0))
 
-    def wait(self, job_id: str, timeout: float | None) -> Call[Job]:
-        """The completed job. Raises JobFailed, JobCancelled and Timeout."""
-        program = self.watch(job_id, timeout, "")
-        answer = None
-        while True:
-            try:
-                effect = program.send(answer)
-            except StopIteration as stop:
-                return finished(stop.value)
-            answer = None if isinstance(effect, Emit) else (yield effect)
-
-    def _listen(self, job_id: str, stream: _Stream, deadline: float | None) -> Program[Event, Job | None]:
-        """One connection, until the job's end (the job) or until it is time to poll (None).
-
-        Raises Unreachable when the connection ends before either.
-        """
-        left = IDLE if deadline is None else min(IDLE, deadline - self.clock())
-        stream.accepted = False
-        stream.fruitless += 1
-        reply = yield from reply_to(Open(self.calls.api.events(job_id, stream.last_id), idle=left))
-        yield from _expect_stream(reply)
-        stream.accepted = True
-        parser = SseParser(stream.last_id)
-        while chunk := (yield from read()):
-            stream.fruitless = 0
-            for message in parser.feed(chunk):
-                stream.last_id = message.id
-                event = _event(message)
-                if event is None:
-                    continue
-                yield Emit(event)
-                if event.status.terminal:
-                    return event.job or (yield from self.calls.get(job_id))
-            stream.last_id = parser.last_event_id
-            stream.retry_ms = parser.retry_ms or stream.retry_ms
-            if deadline is not None and deadline - self.clock() <= TAIL:
-                return None
-        raise Unreachable("the event stream ended before the job did")
-
-    def _pause_after(self, error: Unavailable | Unreachable, stream: _Stream) -> float:
-        asked = stream.retry_ms / 1000
-        if isinstance(error, Unavailable):
-            if error.status not in RETRIED:
-                raise error
-            asked = max(asked, error.retry_after or 0.0)
-        gives_up = stream.fruitless >= self.calls.retry.reconnects and not stream.accepted
-        if gives_up or asked > PATIENCE:
-            raise error
-        return self.calls.retry.pause_after(max(1, stream.fruitless), asked)
-
-    def _poll(self, job_id: str, last_id: str, deadline: float | None, timeout: float) -> Program[Event, Job]:
-        pause = POLL / 8
-        while True:
-            job = yield from self.calls.get(job_id)
-            if str(job.version) != last_id:
+async def _poll(calls: Calls, job_id: str, last_id: str, deadline: float) -> AsyncGenerator[Event, None]:
+    """The changes that polling sees, until the deadline."""
+    patience, pause = Patience(calls.retry), POLL / 8
+    while True:
+        asked = 0.0
+        try:
+            job = await calls.get(job_id)
+        except (Unavailable, Unreachable) as error:
+            asked = patience.pause_after(error)
+        else:
+            patience.progress()
+            if str(job.version) != last_id or job.ended:
                 last_id = str(job.version)
-                yield Emit(Event.parse(last_id, job.raw))
-            if job.ended:
-                return job
-            left = (deadline or 0.0) - self.clock()
-            if left <= 0:
-                raise Timeout(job_id, timeout)
-            yield Pause(min(pause, left))
-            pause = min(2 * pause, POLL)
+                yield Event.parse(last_id, job.raw)
+        left = deadline - time.monotonic()
+        if left <= 0:
+            return
+        await calls.wire.pause(min(max(pause, asked), left))
+        pause = min(2 * pause, POLL)
 
 
-def _expect_stream(reply: Reply) -> Call[None]:
+async def _expect_stream(wire: Wire, reply: Reply) -> None:
     if reply.status != 200:
-        raise problem_of((yield from body_of(reply)))
+        raise problem_of(await body_of(wire, reply))
     if not reply.headers.get("content-type", "").startswith("text/event-stream"):
         raise UnexpectedAnswer("the server answered the request for events with something else")
 
 
-def body_of(reply: Reply) -> Call[Reply]:
+async def body_of(wire: Wire, reply: Reply) -> Reply:
     """The opened reply with its body, as far as it came."""
     body = b""
     try:
-        while len(body) < ERROR_LIMIT and (chunk := (yield from read())):
+        while len(body) < ERROR_LIMIT and (chunk := await wire.read()):
             body += chunk
     except Unreachable:
         return reply  # its status says enough
