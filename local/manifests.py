@@ -1,0 +1,270 @@
+"""Reads the Broker, Trigger and PingSource manifests that a cluster applies, into frozen values.
+
+Everything that is not understood is refused, with the file, the resource and the field: a manifest that
+a cluster obeys and this reading ignored would be two behaviours. Knows no addresses and no network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from jobs.errors import ConfigurationError
+from local.broker.durations import parse_duration
+from local.broker.filters import AllOf, Filter, parse_attributes, parse_filters
+
+__all__ = ["Broker", "Delivery", "Destination", "ManifestError", "Manifests", "PingSource", "Trigger", "load"]
+
+T = TypeVar("T")
+
+_KINDS = {
+    "Broker": "eventing.knative.dev",
+    "Trigger": "eventing.knative.dev",
+    "PingSource": "sources.knative.dev",
+}
+#: Folders of patches over what the bases hold; only kustomize can read them.
+_PATCHES = {"overlays", "components"}
+_MAX_RETRY = 1000
+
+
+class ManifestError(ConfigurationError):
+    """A manifest is wrong, or asks for something that only a cluster can do."""
+
+
+@dataclass(frozen=True)
+class Destination:
+    """Where events go: a resource (`Kind/name`), a path or URL, or both."""
+
+    where: str  # file, resource and field, for errors
+    ref: str | None
+    uri: str | None
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """How hard a delivery is tried."""
+
+    retry: int = 0  # after the first try
+    exponential: bool = True  # the backoff policy; else linear
+    backoff_delay: float = 0.0  # seconds
+    timeout: float | None = None  # seconds, of each try
+    dead_letter_sink: Destination | None = None
+
+
+@dataclass(frozen=True)
+class Broker:
+    """A place that events are posted to."""
+
+    where: str
+    namespace: str
+    name: str
+    delivery: Delivery  # of Triggers without one
+
+
+@dataclass(frozen=True)
+class Trigger:
+    """A subscription: which events of a Broker go where."""
+
+    where: str
+    namespace: str
+    name: str
+    broker: str
+    filter: Filter
+    subscriber: Destination
+    delivery: Delivery  # its own as a whole, or the Broker's
+
+
+@dataclass(frozen=True)
+class PingSource:
+    """An event that is sent by the clock."""
+
+    where: str
+    namespace: str
+    name: str
+    schedule: str  # cron, with five fields or (seconds first) six
+    timezone: str
+    content_type: str
+    data: str
+    sink: Destination
+
+
+@dataclass(frozen=True)
+class Manifests:
+    """What was found."""
+
+    brokers: tuple[Broker, ...]
+    triggers: tuple[Trigger, ...]
+    ping_sources: tuple[PingSource, ...]
+
+
+def load(folder: Path) -> Manifests:
+    """The resources of all YAML files below `folder`, overlays and components aside.
+
+    Raises ManifestError.
+    """
+    resources = list(_resources(folder))
+    _refuse_doubles(resources)
+    brokers = [_broker(r) for r in resources if r.kind == "Broker"]
+    if not brokers:
+        raise ManifestError(f"{folder}: no Broker manifest is in this folder")
+    deliveries = {(b.namespace, b.name): b.delivery for b in brokers}
+    triggers = [_trigger(r, deliveries) for r in resources if r.kind == "Trigger"]
+    pings = [_ping_source(r) for r in resources if r.kind == "PingSource"]
+    return Manifests(tuple(brokers), tuple(triggers), tuple(pings))
+
+
+@dataclass(frozen=True)
+class _Resource:
+    where: str
+    kind: str
+    namespace: str
+    name: str
+    spec: Mapping[str, Any]
+
+
+def _resources(folder: Path) -> Iterator[_Resource]:
+    if not folder.is_dir():
+        raise ManifestError(f"{folder}: is no folder of manifests")
+    for path in sorted(p for p in folder.rglob("*") if p.suffix in (".yaml", ".yml")):
+        if _PATCHES.isdisjoint(path.relative_to(folder).parts):
+            yield from _read(path)
+
+
+def _read(path: Path) -> Iterator[_Resource]:
+    try:
+        documents = list(yaml.safe_load_all(path.read_text("utf-8")))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ManifestError(f"{path}: is no YAML: {' '.join(str(error).split())}") from None
+    for document in documents:
+        if not isinstance(document, dict):
+            continue
+        kind, group = document.get("kind"), str(document.get("apiVersion", "")).partition("/")[0]
+        if isinstance(kind, str) and _KINDS.get(kind) == group:
+            yield _resource(path, kind, document)
+
+
+def _resource(path: Path, kind: str, document: Mapping[str, Any]) -> _Resource:
+    metadata = document.get("metadata")
+    name = metadata.get("name") if isinstance(metadata, dict) else None
+    if not isinstance(metadata, dict) or not isinstance(name, str):
+        raise ManifestError(f"{path}: {kind}: metadata.name is missing")
+    where = f"{path}: {kind} {name}"
+    spec = document.get("spec") or {}
+    if not isinstance(spec, dict):
+        raise ManifestError(f"{where}: spec: is no mapping")
+    return _Resource(where, kind, str(metadata.get("namespace", "default")), name, spec)
+
+
+def _refuse_doubles(resources: Sequence[_Resource]) -> None:
+    seen: dict[tuple[str, str, str], str] = {}
+    for resource in resources:
+        key = (resource.kind, resource.namespace, resource.name)
+        if key in seen:
+            raise ManifestError(f"{resource.where}: is there twice; the other one is {seen[key]}")
+        seen[key] = resource.where
+
+
+def _broker(resource: _Resource) -> Broker:
+    spec = _fields(resource.spec, f"{resource.where}: spec", "config", "delivery")
+    delivery = _delivery(spec["delivery"], resource) if "delivery" in spec else Delivery()
+    return Broker(resource.where, resource.namespace, resource.name, delivery)
+
+
+def _trigger(resource: _Resource, deliveries: Mapping[tuple[str, str], Delivery]) -> Trigger:
+    field = f"{resource.where}: spec"
+    spec = _fields(resource.spec, field, "broker", "filter", "filters", "subscriber", "delivery")
+    broker = spec.get("broker")
+    if not isinstance(broker, str) or (resource.namespace, broker) not in deliveries:
+        raise ManifestError(f"{field}.broker: there is no Broker {broker!r} in {resource.namespace}")
+    wanted: Filter = AllOf(())
+    if spec.get("filters"):  # which win over `filter`, as on a cluster
+        wanted = _checked(field, lambda: parse_filters(spec["filters"], "filters"))
+    elif "filter" in spec:
+        wanted = _checked(field, lambda: parse_attributes(spec["filter"], "filter"))
+    inherited = deliveries[resource.namespace, broker]
+    return Trigger(
+        resource.where,
+        resource.namespace,
+        resource.name,
+        broker,
+        wanted,
+        _destination(spec.get("subscriber"), f"{field}.subscriber"),
+        _delivery(spec["delivery"], resource) if "delivery" in spec else inherited,
+    )
+
+
+def _ping_source(resource: _Resource) -> PingSource:
+    field = f"{resource.where}: spec"
+    spec = _fields(resource.spec, field, "schedule", "timezone", "contentType", "data", "sink")
+    for name in ("schedule", "timezone", "contentType", "data"):
+        if not isinstance(spec.get(name, ""), str):
+            raise ManifestError(f"{field}.{name}: is no text (quote it in YAML)")
+    return PingSource(
+        resource.where,
+        resource.namespace,
+        resource.name,
+        spec.get("schedule", "* * * * *"),
+        spec.get("timezone", "UTC"),
+        spec.get("contentType", ""),
+        spec.get("data", ""),
+        _destination(spec.get("sink"), f"{field}.sink"),
+    )
+
+
+def _delivery(value: object, resource: _Resource) -> Delivery:
+    field = f"{resource.where}: spec.delivery"
+    spec = _fields(value, field, "retry", "backoffPolicy", "backoffDelay", "timeout", "deadLetterSink")
+    retry, policy = spec.get("retry", 0), spec.get("backoffPolicy", "exponential")
+    if type(retry) is not int or not 0 <= retry <= _MAX_RETRY:
+        raise ManifestError(f"{field}.retry: {retry!r} is not allowed; 0 to {_MAX_RETRY} is")
+    if policy not in ("linear", "exponential"):
+        raise ManifestError(f"{field}.backoffPolicy: {policy!r} is not allowed; linear and exponential are")
+    sink = spec.get("deadLetterSink")
+    return Delivery(
+        retry,
+        policy == "exponential",
+        _seconds(spec, "backoffDelay", field) or 0.0,
+        _seconds(spec, "timeout", field),
+        _destination(sink, f"{field}.deadLetterSink") if sink is not None else None,
+    )
+
+
+def _seconds(spec: Mapping[str, Any], name: str, field: str) -> float | None:
+    if name not in spec:
+        return None
+    return _checked(f"{field}.{name}", lambda: parse_duration(spec[name]))
+
+
+def _destination(value: object, field: str) -> Destination:
+    spec = _fields(value, field, "ref", "uri")
+    uri, ref = spec.get("uri"), spec.get("ref")
+    if uri is not None and not isinstance(uri, str):
+        raise ManifestError(f"{field}.uri: is no text")
+    if ref is None:
+        if uri is None or not uri.startswith(("http://", "https://")):
+            raise ManifestError(f"{field}: needs a ref, or an absolute uri")
+        return Destination(field, None, uri)
+    names = _fields(ref, f"{field}.ref", "apiVersion", "kind", "name", "namespace")
+    if not isinstance(names.get("kind"), str) or not isinstance(names.get("name"), str):
+        raise ManifestError(f"{field}.ref: needs a kind and a name")
+    return Destination(field, f"{names['kind']}/{names['name']}", uri)
+
+
+def _fields(value: object, field: str, *allowed: str) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise ManifestError(f"{field}: is no mapping")
+    for name in value:
+        if name not in allowed:
+            raise ManifestError(f"{field}.{name}: is not known here; {', '.join(allowed)} are allowed")
+    return value
+
+
+def _checked(field: str, parse: Callable[[], T]) -> T:
+    try:
+        return parse()
+    except ValueError as error:
+        raise ManifestError(f"{field}: {error}") from None
