@@ -15,7 +15,7 @@ from mochi.errors import UnexpectedAnswer
 __all__ = ["Message", "SseParser"]
 
 #: Characters of one event, or of one line, of which a job takes some 15,000: a line without end is not ours.
-LIMIT = 4 * 1024 * 1024
+LIMIT = 1024 * 1024
 
 
 @dataclass(frozen=True)
