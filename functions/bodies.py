@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from email.message import Message
-
 from starlette.requests import Request
 
+from eventing.payload import json_of, media_type
 from functions.errors import BodyTooLarge, WrongContentType
 from jobs.errors import FieldError, InvalidRequest
 
@@ -34,12 +32,8 @@ async def read_body(request: Request, limit: int = BODY_LIMIT) -> bytes:
 def require_json(request: Request) -> None:
     """Raise WrongContentType unless the body says that it is JSON in UTF-8."""
     given = request.headers.get("content-type", "")
-    if given == "application/json":
-        return
-    message = Message()
-    message["content-type"] = given
-    charset = message.get_content_charset("utf-8")
-    if message.get_content_type() != "application/json" or charset not in ("utf-8", "utf8", "us-ascii"):
+    media, charset = media_type(given)
+    if media != "application/json" or charset not in ("utf-8", "utf8", "us-ascii"):
         raise WrongContentType(given, "application/json in UTF-8")
 
 
@@ -49,13 +43,6 @@ def decode_json(body: bytes) -> object:
     Raises InvalidRequest, which names `body`.
     """
     try:
-        decoded: object = json.loads(body.decode("utf-8"))
-    except RecursionError:
-        raise _no_json("is nested too deeply") from None
-    except ValueError as error:  # no UTF-8, no JSON, or a number of thousands of digits
-        raise _no_json(f"is no JSON in UTF-8 ({error})"[:200]) from None
-    return decoded
-
-
-def _no_json(problem: str) -> InvalidRequest:
-    return InvalidRequest([FieldError("body", problem, "a JSON object in UTF-8")])
+        return json_of(body)
+    except ValueError as error:
+        raise InvalidRequest([FieldError("body", str(error), "a JSON object in UTF-8")]) from None

@@ -15,6 +15,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from functions.errors import CannotCancel, InternalError, RangeNotSatisfiable
@@ -75,13 +76,20 @@ async def _on_purpose(request: Request, error: Exception) -> Response:
 async def _of_the_framework(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101  # it is registered for this class alone
     phrase = HTTPStatus(error.status_code).phrase
-    detail = error.detail
+    detail, headers = error.detail, dict(error.headers or {})
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        detail = f"{request.method} is not allowed here"
+        headers["allow"] = ", ".join(_allowed(request))
+        detail = f"{request.method} is not allowed here; {headers['allow']} are"
     elif error.status_code == HTTPStatus.NOT_FOUND:
         detail = f"there is nothing at {request.url.path[:200]}"
     found = {"type": "about:blank", "title": phrase, "status": error.status_code, "detail": detail}
-    return _answer(found, dict(error.headers or {}))
+    return _answer(found, headers)
+
+
+def _allowed(request: Request) -> list[str]:
+    # Starlette names the methods of the first route of a path; a path may have several.
+    routes = [r for r in request.app.routes if r.matches(request.scope)[0] is not Match.NONE]
+    return sorted({method for route in routes for method in route.methods})
 
 
 def _answer(found: dict[str, Any], headers: dict[str, str]) -> Response:

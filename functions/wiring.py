@@ -1,6 +1,7 @@
 """What each function process is made of. Nothing else builds clients.
 
-Clients are made on first use, once: a process that never touches the object store never loads boto3.
+Making a client connects to nothing. That of the object store is made on first use: a process that never
+touches it never loads boto3.
 """
 
 from __future__ import annotations
@@ -31,21 +32,12 @@ class Wiring:
     """The settings of a function process, and its clients."""
 
     def __init__(self, settings: Settings) -> None:
-        """Raises ConfigurationError where a function needs a setting that is missing."""
+        """Raises ConfigurationError where a setting is missing or no client can be made of it."""
         if settings.k_sink is None:
             raise ConfigurationError("K_SINK: is missing; the URL of the Broker is needed")
         self.settings = settings
-        self._sink = settings.k_sink
-
-    @cached_property
-    def store(self) -> JobStore:
-        """The job store."""
-        return JobStore.connect(self.settings)
-
-    @cached_property
-    def publisher(self) -> Publisher:
-        """Publishes to the Broker."""
-        return HttpPublisher(self._sink)
+        self.store = JobStore.connect(settings)
+        self.publisher: Publisher = HttpPublisher(settings.k_sink)
 
     @cached_property
     def storage(self) -> VideoStorage:

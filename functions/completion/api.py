@@ -64,11 +64,10 @@ class Completion:
             log.warning("event_ignored", type=event.type[:100], **facts)
             return Response(status_code=204)
         outcome = outcome_of(event)
-        job_id = event.data.get("job_id")
-        if not isinstance(job_id, str) or not is_job_id(job_id):
-            log.warning("unknown_job", **facts)
-            return Response(status_code=204)
+        job_id = str(event.data["job_id"])
         try:
+            if not is_job_id(job_id):
+                raise JobNotFound(job_id)
             deliveries = await self._wiring.store.complete(job_id, outcome)
         except JobNotFound:
             log.warning("unknown_job", **facts)

@@ -1,4 +1,4 @@
-"""What the reaper does every minute: whatever is overdue, then the tick, then what has expired.
+"""What the reaper does every minute: whatever is overdue, the tick, what has expired; hourly the sweep.
 
 One job that cannot be mended stops no other: it is logged, and tried again a minute later. An outage of
 Redis stops it all (503: the Broker tries again); one of the object store stops the removing of videos.
@@ -6,10 +6,14 @@ Redis stops it all (503: the Broker tries again); one of the object store stops 
 
 from __future__ import annotations
 
+import time
+from datetime import UTC, datetime
+
 import structlog
 from anyio import to_thread
 
 from eventing.dispatch import dispatch
+from functions.reaper.sweep import Sweep
 from functions.wiring import Wiring
 from jobs.errors import StorageUnavailable, StoreUnavailable
 
@@ -17,6 +21,9 @@ __all__ = ["SOURCE", "Reaper"]
 
 SOURCE = "/mochi/reaper"  # of the CloudEvents that this function makes
 _BATCH = 100  # jobs asked for at once
+#: Seconds. The first one comes this long after the start, so that a reaper that is started for each of its
+#: rounds does not list the whole bucket each time.
+_SWEEP_EVERY = 3600.0
 
 log = structlog.get_logger(__name__)
 
@@ -26,13 +33,15 @@ class Reaper:
 
     def __init__(self, wiring: Wiring) -> None:
         self._wiring = wiring
+        self._sweep = Sweep(wiring)
+        self._next_sweep = time.monotonic() + _SWEEP_EVERY
 
     async def tick(self) -> None:
         """One round. Raises StoreUnavailable."""
         reaped = await self._reap_all()
         deliveries = await self._wiring.store.tick()
         await dispatch(self._wiring.store, self._wiring.publisher, SOURCE, deliveries)
-        removed = await self._expire_all()
+        removed = await self._remove_all()
         log.info("tick", reaped=reaped, published=len(deliveries), removed=removed)
 
     async def _reap_all(self) -> int:
@@ -56,13 +65,16 @@ class Reaper:
             log.info("reaped", job=job_id, causes=delivery.event_id, queue=delivery.queue)
         await dispatch(self._wiring.store, self._wiring.publisher, SOURCE, deliveries)
 
-    async def _expire_all(self) -> int:
+    async def _remove_all(self) -> int:
         removed = 0
         try:
             while batch := await self._wiring.store.expire(_BATCH):
                 for expired in batch:
                     await self._remove(expired.job_id)
                 removed += len(batch)
+            if time.monotonic() >= self._next_sweep:
+                self._next_sweep = time.monotonic() + _SWEEP_EVERY
+                await self._sweep.run(datetime.now(UTC))
         except StorageUnavailable as error:
             # The records are marked, and are given out again until their objects are gone.
             log.warning("removing_stopped", reason=str(error), removed=removed)

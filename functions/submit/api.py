@@ -23,6 +23,9 @@ from jobs.errors import StoreUnavailable
 
 __all__ = ["create_app"]
 
+#: HEAD of a stream would stay open without a byte; that of the video is a route of its own.
+_NO_HEAD = ("followJob", "getResult")
+
 log = structlog.get_logger(__name__)
 
 
@@ -59,7 +62,7 @@ def create_app(wiring: Wiring) -> FastAPI:
         ("GET", "/jobs/{job_id}/result", "getResult", results.result),
         ("HEAD", "/jobs/{job_id}/result", "headResult", results.head),
         ("GET", "/download/{job_id}", "getDownload", results.download),
-        ("POST", "/", "submitEvent", EventRoute(wiring, submitter).submit),
+        ("POST", "/", "submitEvent", EventRoute(submitter).submit),
         ("GET", "/", "getRoot", _root),
         ("GET", "/healthz", "getHealth", health.ready),
         ("GET", "/livez", "getLive", health.live),
@@ -73,6 +76,9 @@ def create_app(wiring: Wiring) -> FastAPI:
             response_class=Response,
             **OPERATIONS[operation],
         )
+        if method == "GET" and operation not in _NO_HEAD:
+            # The server leaves the body out; the document needs no word on what HTTP itself says.
+            app.add_route(path, handler, methods=["HEAD"], include_in_schema=False)
     problems.install(app)
     app.add_middleware(Measuring, metrics=metrics)
     return app

@@ -13,9 +13,8 @@ from starlette.responses import Response
 from eventing.codec import decode, encode
 from eventing.events import TYPE_PREFIX, Event
 from functions.bodies import read_body
-from functions.submit.submitter import SOURCE, Submitter, dispatching
+from functions.submit.submitter import SOURCE, Submitter
 from functions.tracing import traceparent_of
-from functions.wiring import Wiring
 from jobs.job import Job
 
 __all__ = ["EventRoute"]
@@ -24,8 +23,7 @@ __all__ = ["EventRoute"]
 class EventRoute:
     """The handler."""
 
-    def __init__(self, wiring: Wiring, submitter: Submitter) -> None:
-        self._wiring = wiring
+    def __init__(self, submitter: Submitter) -> None:
         self._submitter = submitter
 
     async def submit(self, request: Request) -> Response:
@@ -36,7 +34,7 @@ class EventRoute:
             event.data, f"{event.source} {event.id}", traceparent, door="event", same_request=False
         )
         headers, body = encode(_accepted(submission.job))
-        return Response(body, 202, headers, background=dispatching(self._wiring, submission.deliveries))
+        return Response(body, 202, headers)
 
 
 def _accepted(job: Job) -> Event:

@@ -7,15 +7,15 @@ from collections.abc import Mapping
 from typing import Any
 
 import structlog
-from starlette.background import BackgroundTask
 from starlette.requests import Request
 from starlette.responses import Response
 
+from eventing.dispatch import dispatch
 from functions.bodies import decode_json, read_body, require_json
 from functions.errors import CannotCancel
 from functions.job_ids import job_id_of
 from functions.submit.queries import parse_listing
-from functions.submit.submitter import Submitter, dispatching
+from functions.submit.submitter import SOURCE, Submitter
 from functions.tracing import traceparent_of
 from functions.wiring import Wiring
 from jobs.errors import FieldError, InvalidRequest
@@ -50,8 +50,7 @@ class JobsRoutes:
         headers = {"location": f"/jobs/{submission.job.id}"}
         if not submission.created:
             headers["idempotent-replayed"] = "true"
-        background = dispatching(self._wiring, submission.deliveries)
-        return _json(submission.job.public(), 202, headers, background)
+        return _json(submission.job.public(), 202, headers)
 
     async def get(self, request: Request) -> Response:
         """A job as it is now."""
@@ -76,11 +75,11 @@ class JobsRoutes:
             status=str(job.status),
             trace=trace_id(job.traceparent),
         )
-        background = dispatching(self._wiring, ended.deliveries)
+        await dispatch(self._wiring.store, self._wiring.publisher, SOURCE, ended.deliveries)
         if job.status is Status.CANCELLED:
-            return _json(job.public(), background=background)
+            return _json(job.public())
         if job.cancel_requested and not job.status.terminal:
-            return _json(job.public(), 202, background=background)
+            return _json(job.public(), 202)
         raise CannotCancel(job.id, job.status)
 
 
@@ -96,12 +95,7 @@ def _idempotency_key(request: Request) -> str | None:
     return key
 
 
-def _json(
-    data: Mapping[str, Any],
-    status: int = 200,
-    headers: Mapping[str, str] | None = None,
-    background: BackgroundTask | None = None,
-) -> Response:
+def _json(data: Mapping[str, Any], status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     body = json.dumps(data, separators=(",", ":"), ensure_ascii=False).encode()
     headers = {"cache-control": "no-store", **(headers or {})}
-    return Response(body, status, headers, "application/json", background)
+    return Response(body, status, headers, "application/json")

@@ -195,6 +195,9 @@ OPERATIONS: dict[str, dict[str, Any]] = {
                     }
                 },
             },
+            204: {
+                "description": "The job has ended, and `Last-Event-ID` is its last event: nothing will come."
+            },
             **_problems(404, 422, 503),
         },
         "openapi_extra": {

@@ -46,8 +46,12 @@ class EventStreams:
         job_id = job_id_of(request)
         after = last_event_id(request.headers.get("last-event-id"))
         # Before the stream begins, so that an unknown job is a 404 and no empty stream.
-        await self._wiring.store.get(job_id)
-        changes = self._wiring.store.follow(job_id, after)
+        job = await self._wiring.store.get(job_id)
+        if after == job.version and job.status.terminal:
+            # An EventSource comes back after the end of every stream; 204 tells it that all was said.
+            return Response(status_code=204)
+        # An id from the future is of a version that Redis lost in a power cut: all is told again.
+        changes = self._wiring.store.follow(job_id, after if after <= job.version else 0)
         stream = event_stream(changes, KEEPALIVE_SECONDS)
         return ClosingStreamingResponse(stream, headers=_HEADERS, media_type="text/event-stream")
 

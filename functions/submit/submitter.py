@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import structlog
-from starlette.background import BackgroundTask
 
 from eventing.dispatch import dispatch
 from functions.job_ids import new_job_id
 from functions.submit.metrics import Metrics
 from functions.submit.profiles import Profiles
 from functions.wiring import Wiring
-from jobs.job import Delivery
 from jobs.logs import trace_id
 from jobs.request import draw_seed, parse_request, resolve
 from jobs.store import Idempotency, NewJob, Submission
 
-__all__ = ["SOURCE", "Submitter", "dispatching"]
+__all__ = ["SOURCE", "Submitter"]
 
 SOURCE = "/mochi/submit"  # of the CloudEvents that this function makes
 
@@ -34,7 +32,7 @@ class Submitter:
     async def submit(
         self, data: object, key: str | None, traceparent: str, *, door: str, same_request: bool = True
     ) -> Submission:
-        """Record a job, or find the one that was recorded under `key`.
+        """Record a job, or find the one that was recorded under `key`, and publish what that admits.
 
         `door` is http or event. With `same_request`, the request must be the one of that job.
         Raises InvalidRequest, IdempotencyConflict, BacklogFull, ProfileUnknown, StoreUnavailable.
@@ -64,11 +62,8 @@ class Submitter:
             door=door,
             trace=trace_id(job.traceparent),
         )
+        # Before the answer: a pod without a request may be stopped at any time, and an admitted job whose
+        # event is not sent stands still until the reaper's next round. The Broker takes an event in some
+        # 5 ms, only a submission that finds a free credit waits for that, and the publisher gives up soon.
+        await dispatch(self._wiring.store, self._wiring.publisher, SOURCE, submission.deliveries)
         return submission
-
-
-def dispatching(wiring: Wiring, deliveries: tuple[Delivery, ...]) -> BackgroundTask | None:
-    """Publishes what a transition caused, after the answer: no client waits for the Broker."""
-    if not deliveries:
-        return None
-    return BackgroundTask(dispatch, wiring.store, wiring.publisher, SOURCE, deliveries)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+
+from tests.servers import free_port, running
 
 ROOT = Path(__file__).parents[2]
 
@@ -92,13 +92,6 @@ def recording_broker() -> Iterator[RecordingBroker]:
         server.server_close()
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 def command(function: str, port: int) -> tuple[list[str], dict[str, str]]:
     """The command line and environment under which a function runs in production."""
     environ = {
@@ -112,34 +105,32 @@ def command(function: str, port: int) -> tuple[list[str], dict[str, str]]:
     return [*line, "--host", "127.0.0.1", "--port", str(port), "--timeout-graceful-shutdown", "3"], environ
 
 
+@dataclass(frozen=True)
+class Function:
+    """A function at work."""
+
+    url: str
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def lines(self, event: str) -> list[dict[str, Any]]:
+        """What it logged of this kind."""
+        said = [json.loads(line) for line in self.log.read_text().splitlines() if line.startswith("{")]
+        return [line for line in said if line["event"] == event]
+
+
 @contextmanager
-def function(name: str, environ: Mapping[str, str], log: Path) -> Iterator[str]:
-    """A running function; gives its base URL."""
+def function(name: str, environ: Mapping[str, str], folder: Path) -> Iterator[Function]:
+    """A function as a real process, from its being up to its end."""
     port = free_port()
     line, base = command(name, port)
-    url = f"http://127.0.0.1:{port}"
-    with log.open("wb") as output:
-        process = subprocess.Popen(line, env={**base, **environ}, cwd=ROOT, stdout=output, stderr=output)
-    try:
-        _wait_until_up(url, process, log)
-        yield url
-    finally:
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-            raise
+    url, log = f"http://127.0.0.1:{port}", folder / f"{name}.log"
 
-
-def _wait_until_up(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    for _ in range(300):
-        assert process.poll() is None, log.read_text()
+    def up() -> bool:
         try:
-            if httpx.get(f"{url}/livez").status_code == 200:
-                return
+            return httpx.get(f"{url}/livez").status_code == 200
         except httpx.TransportError:
-            pass
-        time.sleep(0.05)  # there is nothing to wait on: the process says nothing that a test should rely on
-    raise AssertionError(f"{url} did not come up:\n{log.read_text()}")
+            return False
+
+    with running(line, log, up, {**base, **environ}) as process:
+        yield Function(url, process, log)

@@ -101,6 +101,7 @@ def app() -> Starlette:
     app = Starlette(
         routes=[
             Route("/defect", _defect, methods=["GET"]),
+            Route("/defect", _defect, methods=["POST"]),
             Route("/cut", _cut),
             Route("/refused", _refused),
         ]
@@ -136,7 +137,7 @@ async def test_an_error_on_purpose(client: httpx.AsyncClient) -> None:
 async def test_the_framework_s_own_errors_are_problems(client: httpx.AsyncClient) -> None:
     missing, wrong = await client.get("/nowhere"), await client.delete("/defect")
     assert (missing.status_code, wrong.status_code) == (404, 405)
-    assert "GET" in wrong.headers["allow"]
+    assert wrong.headers["allow"] == "GET, HEAD, POST"
     for answer in (missing, wrong):
         assert answer.headers["content-type"] == "application/problem+json"
         assert answer.json()["type"] == "about:blank"

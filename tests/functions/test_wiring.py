@@ -7,16 +7,16 @@ import pytest
 from functions.wiring import Wiring
 from jobs.errors import ConfigurationError
 from jobs.settings import Settings
-from tests.functions.support import ROOT, command, free_port
+from tests.functions.support import ROOT, command
+from tests.servers import free_port
 
 SINK = "http://127.0.0.1:9/"
 
 
-def test_nothing_is_made_before_it_is_used_and_then_once() -> None:
-    wiring = Wiring(Settings(k_sink=SINK))
-    assert not {"store", "publisher", "storage"} & set(vars(wiring))
-    assert wiring.store is wiring.store
-    assert wiring.publisher is wiring.publisher
+def test_the_object_store_is_not_touched_before_it_is_used_and_then_once() -> None:
+    wiring = Wiring(Settings(k_sink=SINK, aws_s3_endpoint=SINK))
+    assert "storage" not in vars(wiring)
+    assert wiring.storage is wiring.storage
 
 
 def test_without_a_broker_nothing_can_be_published() -> None:
@@ -27,8 +27,12 @@ def test_without_a_broker_nothing_can_be_published() -> None:
 @pytest.mark.parametrize("function", ["submit", "completion", "reaper"])
 @pytest.mark.parametrize(
     ("environ", "named"),
-    [({}, "K_SINK"), ({"K_SINK": SINK, "MOCHI_POOL_LIMIT": "none"}, "MOCHI_POOL_LIMIT: 'none'")],
-    ids=["missing", "wrong"],
+    [
+        ({}, "K_SINK"),
+        ({"K_SINK": SINK, "MOCHI_POOL_LIMIT": "none"}, "MOCHI_POOL_LIMIT: 'none'"),
+        ({"K_SINK": "http://"}, "the Broker's URL"),
+    ],
+    ids=["missing", "wrong", "no host"],
 )
 def test_a_wrong_setting_ends_the_process_with_one_line(
     function: str, environ: dict[str, str], named: str

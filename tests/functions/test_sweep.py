@@ -1,0 +1,82 @@
+"""What the sweep takes, and above all what it spares."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from functions.reaper.sweep import Sweep
+from functions.wiring import Wiring
+from jobs.settings import Settings
+from jobs.storage import S3VideoStorage
+from jobs.store import JobStore
+from tests.functions.lives import claimed, completed, failed, finish, given
+
+DAY = timedelta(days=1)
+HOUR = timedelta(hours=1)
+
+
+@pytest.fixture(scope="module")
+def storage(settings: Settings) -> S3VideoStorage:
+    storage = S3VideoStorage(settings)
+    storage.check()
+    return storage
+
+
+async def swept(settings: Settings, later: timedelta) -> int:
+    """A sweep, as it would go `later`."""
+    wiring = Wiring(settings)
+    try:
+        return await Sweep(wiring).run(datetime.now(UTC) + later)
+    finally:
+        await wiring.store.close()
+        await wiring.publisher.aclose()
+
+
+@pytest.fixture
+def empty(storage: S3VideoStorage) -> S3VideoStorage:
+    storage.delete_prefix("videos/")
+    return storage
+
+
+async def test_attempts_that_nothing_refers_to_go_and_the_video_stays(
+    store: JobStore, settings: Settings, empty: S3VideoStorage
+) -> None:
+    job = await completed(store, settings, empty)
+    lease = await claimed(store, (await given(store)).id)
+    broken = await finish(store, lease, failed(lease))
+    for job_id in (job.id, broken.id):
+        for name in ("video.mp4", "poster.jpg"):
+            empty.put(f"videos/{job_id}/1-stale/{name}", b"x", "video/mp4")
+    assert await swept(settings, DAY - HOUR) == 0  # they are young
+    assert await swept(settings, DAY + HOUR) == 4
+    assert job.artifact is not None
+    assert [stored.key for stored in empty.list("videos/")] == [job.artifact.key]
+
+
+async def test_a_job_that_has_not_ended_keeps_everything(
+    store: JobStore, settings: Settings, empty: S3VideoStorage
+) -> None:
+    lease = await claimed(store, (await given(store)).id)
+    empty.put(f"videos/{lease.job.id}/1-{lease.token}/video.mp4", b"x", "video/mp4")
+    empty.put(f"videos/{lease.job.id}/0-before/video.mp4", b"x", "video/mp4")
+    assert await swept(settings, 30 * DAY) == 0
+
+
+async def test_a_wrong_redis_costs_nobody_a_video_that_is_to_be_kept(
+    store: JobStore, settings: Settings, empty: S3VideoStorage
+) -> None:
+    assert not (await store.list_jobs()).jobs
+    empty.put(f"videos/{'a' * 32}/1-t/video.mp4", b"x", "video/mp4")
+    kept = timedelta(seconds=settings.retention_seconds)
+    assert await swept(settings, kept + HOUR) == 0
+    assert await swept(settings, kept + DAY + HOUR) == 1
+
+
+async def test_what_is_not_ours_stays(store: JobStore, settings: Settings, empty: S3VideoStorage) -> None:
+    assert not (await store.list_jobs()).jobs
+    for key in ("videos/holiday.mp4", "videos/anna/1/video.mp4", f"videos/{'a' * 32}/loose.mp4"):
+        empty.put(key, b"x", "video/mp4")
+    assert await swept(settings, 365 * DAY) == 0
+    empty.delete_prefix("videos/")
