@@ -1,0 +1,263 @@
+"""What the script answers, as values: jobs, deliveries, pools. And outcomes as the script takes them.
+
+Lenient where a record is damaged: a number that is none counts as 0, a field that is unknown is passed
+over. Only a record without a readable status and request is no job (DamagedRecord).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Self
+
+from jobs.job import (
+    Artifact,
+    Delivery,
+    EventKind,
+    Job,
+    JobError,
+    Milestone,
+    Outcome,
+    Phase,
+    ResultKind,
+    Status,
+)
+from jobs.request import VideoSpec
+
+__all__ = ["DamagedRecord", "PoolView", "QueueView", "Reply", "outcome_arguments"]
+
+_SPEC_FIELDS = frozenset(field.name for field in fields(VideoSpec))
+_BESIDE = "./"  # before the name of a poster that lies beside its video
+_NO_OUTCOME = 6  # elements of a delivery that asks for work
+
+
+class DamagedRecord(Exception):
+    """The record of a job cannot be read as one."""
+
+
+@dataclass(frozen=True)
+class QueueView:
+    """A queue of the pool."""
+
+    waiting: int  # jobs in its backlog
+    measured_us: float | None  # GPU time of its jobs; None before the first has completed
+    weight: float
+
+
+@dataclass(frozen=True)
+class PoolView:
+    """The pool as the script saw it."""
+
+    now_us: int
+    paused_until_us: int
+    credits: int  # held
+    measured_us: float | None  # GPU time of a job, over all queues
+    queues: Mapping[str, QueueView]
+
+    @classmethod
+    def read(cls, answer: Sequence[Any]) -> Self:
+        """From the script's answer."""
+        now, paused_until, held, measured, queues = answer
+        return cls(
+            now_us=int(now),
+            paused_until_us=int(paused_until),
+            credits=int(held),
+            measured_us=_seconds(measured),
+            queues={
+                name: QueueView(int(waiting), _seconds(own), float(weight))
+                for name, waiting, own, weight in queues
+            },
+        )
+
+    @property
+    def paused_seconds(self) -> float:
+        """Until the pause ends; 0 where there is none."""
+        return max(0, self.paused_until_us - self.now_us) / 1e6
+
+    def wait_seconds(self, queue: str, position: int, estimate_us: float, limit: int) -> float:
+        """Until a job of `queue` with `position` jobs before it starts, by the measured GPU time.
+
+        What is in flight is half done on average. Of the other queues' work, as much goes before as their
+        weights allow.
+        """
+        typical = self.measured_us or estimate_us
+        own = self.queues.get(queue) or QueueView(position, None, 1.0)
+        before = position * (own.measured_us or typical)
+        others = sum(
+            min(view.waiting * (view.measured_us or typical), before * view.weight / own.weight)
+            for name, view in self.queues.items()
+            if name != queue
+        )
+        in_flight = typical / 2 if self.credits >= limit else 0
+        spread = (before + others) / limit + in_flight / min(limit, max(1, self.credits))
+        return self.paused_seconds + spread / 1e6
+
+
+@dataclass(frozen=True)
+class Reply:
+    """The script's answer: `tag` says what happened."""
+
+    tag: str
+    deliveries: tuple[Delivery, ...]
+    pool: PoolView | None
+    extra: tuple[str, ...]
+    views: tuple[tuple[str, Mapping[str, str], int], ...]
+    limit: int  # the pool's
+
+    @classmethod
+    def read(cls, answer: Sequence[Any], limit: int) -> Self:
+        """From the script's answer."""
+        tag, deliveries, views, pool, extra = answer
+        return cls(
+            tag=tag,
+            deliveries=tuple(_delivery(d) for d in deliveries),
+            pool=PoolView.read(pool) if pool else None,
+            extra=tuple(extra),
+            views=tuple(
+                (job_id, dict(zip(flat[::2], flat[1::2], strict=False)), int(position))
+                for job_id, flat, position in views
+            ),
+            limit=limit,
+        )
+
+    def job(self, index: int = 0) -> Job:
+        """One of the jobs that the script shows. Raises DamagedRecord."""
+        job_id, record, position = self.views[index]
+        waits = position >= 0
+        eta = None
+        if waits and self.pool is not None:
+            queue = record.get("queue", "")
+            eta = self.pool.wait_seconds(queue, position, _int(record, "estimate"), self.limit)
+        return _job(job_id, record, position if waits else None, eta)
+
+
+def _seconds(text: str) -> float | None:
+    try:
+        return float(text) if text else None
+    except ValueError:
+        return None
+
+
+def _int(record: Mapping[str, str], name: str) -> int:
+    try:
+        return int(record.get(name, 0))
+    except ValueError:
+        return 0
+
+
+def _job(job_id: str, record: Mapping[str, str], position: int | None, eta: float | None) -> Job:
+    try:
+        status = Status(record["status"])
+        spec = _spec(record["request"])
+    except (KeyError, ValueError, TypeError) as error:
+        raise DamagedRecord(f"the record of job {job_id[:64]} is damaged: {error!r}") from None
+    return Job(
+        id=job_id,
+        status=status,
+        phase=_phase(record.get("phase", "")),
+        queue=record.get("queue", spec.queue),
+        seq=_int(record, "seq"),
+        spec=spec,
+        version=_int(record, "version"),
+        created_us=_int(record, "created"),
+        updated_us=_int(record, "version"),  # a version is the time of its change
+        started_us=_int(record, "started") or None,
+        finished_us=_int(record, "finished") or None,
+        attempt=_int(record, "attempt"),
+        delivery=_int(record, "delivery"),
+        step=_int(record, "step"),
+        position=position,
+        eta_seconds=None if eta is None else round(eta, 1),
+        cancel_requested="cancel" in record,
+        artifact=_artifact(record) if status is Status.COMPLETED else None,
+        error=_error(record) if status is Status.FAILED else None,
+        traceparent=record.get("traceparent", ""),
+        milestones=tuple(_milestones(record.get("milestones", ""))),
+    )
+
+
+def _spec(text: str) -> VideoSpec:
+    data = json.loads(text)
+    spec = VideoSpec(**{name: value for name, value in data.items() if name in _SPEC_FIELDS})
+    if not isinstance(spec.num_inference_steps, int) or spec.num_inference_steps < 1:
+        raise ValueError("num_inference_steps")
+    return spec
+
+
+def _phase(text: str) -> Phase | None:
+    try:
+        return Phase(text)
+    except ValueError:
+        return None
+
+
+def _milestones(text: str) -> list[Milestone]:
+    found = []
+    for word in text.split():
+        try:
+            version, state, attempt = word.split(":")
+            found.append(_milestone(int(version), state, int(attempt)))
+        except ValueError:
+            continue
+    return found
+
+
+def _milestone(version: int, state: str, attempt: int) -> Milestone:
+    phase = _phase(state)
+    if phase is None:
+        status = Status(state)
+    else:
+        status = Status.PENDING if phase in (Phase.WAITING, Phase.STARTING) else Status.PROCESSING
+    return Milestone(version, version, status, phase, attempt)
+
+
+def _error(record: Mapping[str, str]) -> JobError:
+    return JobError(record.get("error_code") or "unknown", record.get("error") or "no reason was recorded")
+
+
+def _artifact(record: Mapping[str, str]) -> Artifact | None:
+    s3_url = record.get("s3_url", "")
+    key = record.get("key") or "/".join(s3_url.split("/")[3:])  # s3://bucket/key
+    if not key:
+        return None
+    poster = record.get("poster_key", "")
+    if poster.startswith(_BESIDE):
+        poster = f"{_folder(key)}{poster.removeprefix(_BESIDE)}"
+    return Artifact(key, s3_url, record.get("etag", ""), _int(record, "bytes"), poster)
+
+
+def _folder(key: str) -> str:
+    return key[: key.rfind("/") + 1]
+
+
+def _delivery(answer: Sequence[Any]) -> Delivery:
+    kind, job_id, queue, delivery, attempt, traceparent = answer[:_NO_OUTCOME]
+    outcome = None
+    if len(answer) > _NO_OUTCOME:
+        token, code, message, s3_url, etag, size, key, poster = answer[_NO_OUTCOME:]
+        names = ("s3_url", "etag", "bytes", "key", "poster_key", "error_code", "error")
+        record = dict(zip(names, (s3_url, etag, size, key, poster, code, message), strict=True))
+        outcome = Outcome(
+            kind=ResultKind(kind),
+            token=token,
+            artifact=_artifact(record) if kind == ResultKind.COMPLETED else None,
+            error=_error(record) if kind == ResultKind.FAILED else None,
+        )
+    return Delivery(EventKind(kind), job_id, queue, int(delivery), int(attempt), traceparent, outcome)
+
+
+def outcome_arguments(outcome: Outcome) -> tuple[str, ...]:
+    """An outcome as the script takes it: kind, token, error code and message, then the artifact's fields.
+
+    What can be told from the rest is left out: the key is in the URL, the poster lies beside the video.
+    """
+    artifact, error = outcome.artifact, outcome.error
+    told = (str(outcome.kind), outcome.token, error.code if error else "", error.message if error else "")
+    if artifact is None:
+        return (*told, "", "", "", "", "")
+    key = "" if "/".join(artifact.s3_url.split("/")[3:]) == artifact.key else artifact.key
+    poster, folder = artifact.poster_key, _folder(artifact.key)
+    if folder and poster.startswith(folder):
+        poster = _BESIDE + poster.removeprefix(folder)
+    return (*told, artifact.s3_url, artifact.etag, str(artifact.bytes), key, poster)
