@@ -42,9 +42,14 @@ class DataFolder:
         """The log file of a process."""
         return self.logs / f"{name}.log"
 
+    @property
+    def secrets(self) -> Path:
+        """What only the owner reads."""
+        return self.path / "secrets"
+
     def secret(self, name: str) -> Path:
         """The file of a secret."""
-        return self.path / "secrets" / name
+        return self.secrets / name
 
     @property
     def home(self) -> Path:
@@ -138,5 +143,5 @@ async def _wait_for_the_last(descriptor: int, path: Path) -> None:
 
 def _prepare(folder: DataFolder) -> None:
     shutil.rmtree(folder.temporary, ignore_errors=True)
-    for made in (folder.logs, folder.secret("").parent, folder.home, folder.temporary, folder.scratch):
+    for made in (folder.logs, folder.secrets, folder.home, folder.temporary, folder.scratch):
         made.mkdir(mode=0o700, exist_ok=True)

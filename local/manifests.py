@@ -6,33 +6,18 @@ a cluster obeys and this reading ignored would be two behaviours. Knows no addre
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import yaml
-
-from jobs.errors import ConfigurationError
 from local.broker.durations import parse_duration
 from local.broker.filters import AllOf, Filter, parse_attributes, parse_filters
+from local.manifest_files import ManifestError, Resource, checked, fields, resources
 
 __all__ = ["Broker", "Delivery", "Destination", "ManifestError", "Manifests", "PingSource", "Trigger", "load"]
 
-T = TypeVar("T")
-
-_KINDS = {
-    "Broker": "eventing.knative.dev",
-    "Trigger": "eventing.knative.dev",
-    "PingSource": "sources.knative.dev",
-}
-#: Folders of patches over what the bases hold; only kustomize can read them.
-_PATCHES = {"overlays", "components"}
 _MAX_RETRY = 1000
-
-
-class ManifestError(ConfigurationError):
-    """A manifest is wrong, or asks for something that only a cluster can do."""
 
 
 @dataclass(frozen=True)
@@ -106,85 +91,33 @@ def load(folder: Path) -> Manifests:
 
     Raises ManifestError.
     """
-    resources = list(_resources(folder))
-    _refuse_doubles(resources)
-    brokers = [_broker(r) for r in resources if r.kind == "Broker"]
+    found = resources(folder)
+    brokers = [_broker(r) for r in found if r.kind == "Broker"]
     if not brokers:
         raise ManifestError(f"{folder}: no Broker manifest is in this folder")
     deliveries = {(b.namespace, b.name): b.delivery for b in brokers}
-    triggers = [_trigger(r, deliveries) for r in resources if r.kind == "Trigger"]
-    pings = [_ping_source(r) for r in resources if r.kind == "PingSource"]
+    triggers = [_trigger(r, deliveries) for r in found if r.kind == "Trigger"]
+    pings = [_ping_source(r) for r in found if r.kind == "PingSource"]
     return Manifests(tuple(brokers), tuple(triggers), tuple(pings))
 
 
-@dataclass(frozen=True)
-class _Resource:
-    where: str
-    kind: str
-    namespace: str
-    name: str
-    spec: Mapping[str, Any]
-
-
-def _resources(folder: Path) -> Iterator[_Resource]:
-    if not folder.is_dir():
-        raise ManifestError(f"{folder}: is no folder of manifests")
-    for path in sorted(p for p in folder.rglob("*") if p.suffix in (".yaml", ".yml")):
-        if _PATCHES.isdisjoint(path.relative_to(folder).parts):
-            yield from _read(path)
-
-
-def _read(path: Path) -> Iterator[_Resource]:
-    try:
-        documents = list(yaml.safe_load_all(path.read_text("utf-8")))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ManifestError(f"{path}: is no YAML: {' '.join(str(error).split())}") from None
-    for document in documents:
-        if not isinstance(document, dict):
-            continue
-        kind, group = document.get("kind"), str(document.get("apiVersion", "")).partition("/")[0]
-        if isinstance(kind, str) and _KINDS.get(kind) == group:
-            yield _resource(path, kind, document)
-
-
-def _resource(path: Path, kind: str, document: Mapping[str, Any]) -> _Resource:
-    metadata = document.get("metadata")
-    name = metadata.get("name") if isinstance(metadata, dict) else None
-    if not isinstance(metadata, dict) or not isinstance(name, str):
-        raise ManifestError(f"{path}: {kind}: metadata.name is missing")
-    where = f"{path}: {kind} {name}"
-    spec = document.get("spec") or {}
-    if not isinstance(spec, dict):
-        raise ManifestError(f"{where}: spec: is no mapping")
-    return _Resource(where, kind, str(metadata.get("namespace", "default")), name, spec)
-
-
-def _refuse_doubles(resources: Sequence[_Resource]) -> None:
-    seen: dict[tuple[str, str, str], str] = {}
-    for resource in resources:
-        key = (resource.kind, resource.namespace, resource.name)
-        if key in seen:
-            raise ManifestError(f"{resource.where}: is there twice; the other one is {seen[key]}")
-        seen[key] = resource.where
-
-
-def _broker(resource: _Resource) -> Broker:
-    spec = _fields(resource.spec, f"{resource.where}: spec", "config", "delivery")
+def _broker(resource: Resource) -> Broker:
+    spec = fields(resource.spec, f"{resource.where}: spec", "config", "delivery")
     delivery = _delivery(spec["delivery"], resource) if "delivery" in spec else Delivery()
     return Broker(resource.where, resource.namespace, resource.name, delivery)
 
 
-def _trigger(resource: _Resource, deliveries: Mapping[tuple[str, str], Delivery]) -> Trigger:
+def _trigger(resource: Resource, deliveries: Mapping[tuple[str, str], Delivery]) -> Trigger:
     field = f"{resource.where}: spec"
-    spec = _fields(resource.spec, field, "broker", "filter", "filters", "subscriber", "delivery")
+    spec = fields(resource.spec, field, "broker", "filter", "filters", "subscriber", "delivery")
     broker = spec.get("broker")
     if not isinstance(broker, str) or (resource.namespace, broker) not in deliveries:
         raise ManifestError(f"{field}.broker: there is no Broker {broker!r} in {resource.namespace}")
     wanted: Filter = AllOf(())
     if spec.get("filters"):  # which win over `filter`, as on a cluster
-        wanted = _checked(field, lambda: parse_filters(spec["filters"], "filters"))
+        wanted = checked(field, lambda: parse_filters(spec["filters"], "filters"))
     elif "filter" in spec:
-        wanted = _checked(field, lambda: parse_attributes(spec["filter"], "filter"))
+        wanted = checked(field, lambda: parse_attributes(spec["filter"], "filter"))
     inherited = deliveries[resource.namespace, broker]
     return Trigger(
         resource.where,
@@ -197,9 +130,9 @@ def _trigger(resource: _Resource, deliveries: Mapping[tuple[str, str], Delivery]
     )
 
 
-def _ping_source(resource: _Resource) -> PingSource:
+def _ping_source(resource: Resource) -> PingSource:
     field = f"{resource.where}: spec"
-    spec = _fields(resource.spec, field, "schedule", "timezone", "contentType", "data", "sink")
+    spec = fields(resource.spec, field, "schedule", "timezone", "contentType", "data", "sink")
     for name in ("schedule", "timezone", "contentType", "data"):
         if not isinstance(spec.get(name, ""), str):
             raise ManifestError(f"{field}.{name}: is no text (quote it in YAML)")
@@ -215,9 +148,9 @@ def _ping_source(resource: _Resource) -> PingSource:
     )
 
 
-def _delivery(value: object, resource: _Resource) -> Delivery:
+def _delivery(value: object, resource: Resource) -> Delivery:
     field = f"{resource.where}: spec.delivery"
-    spec = _fields(value, field, "retry", "backoffPolicy", "backoffDelay", "timeout", "deadLetterSink")
+    spec = fields(value, field, "retry", "backoffPolicy", "backoffDelay", "timeout", "deadLetterSink")
     retry, policy = spec.get("retry", 0), spec.get("backoffPolicy", "exponential")
     if type(retry) is not int or not 0 <= retry <= _MAX_RETRY:
         raise ManifestError(f"{field}.retry: {retry!r} is not allowed; 0 to {_MAX_RETRY} is")
@@ -236,11 +169,11 @@ def _delivery(value: object, resource: _Resource) -> Delivery:
 def _seconds(spec: Mapping[str, Any], name: str, field: str) -> float | None:
     if name not in spec:
         return None
-    return _checked(f"{field}.{name}", lambda: parse_duration(spec[name]))
+    return checked(f"{field}.{name}", lambda: parse_duration(spec[name]))
 
 
 def _destination(value: object, field: str) -> Destination:
-    spec = _fields(value, field, "ref", "uri")
+    spec = fields(value, field, "ref", "uri")
     uri, ref = spec.get("uri"), spec.get("ref")
     if uri is not None and not isinstance(uri, str):
         raise ManifestError(f"{field}.uri: is no text")
@@ -248,23 +181,7 @@ def _destination(value: object, field: str) -> Destination:
         if uri is None or not uri.startswith(("http://", "https://")):
             raise ManifestError(f"{field}: needs a ref, or an absolute uri")
         return Destination(field, None, uri)
-    names = _fields(ref, f"{field}.ref", "apiVersion", "kind", "name", "namespace")
+    names = fields(ref, f"{field}.ref", "apiVersion", "kind", "name", "namespace")
     if not isinstance(names.get("kind"), str) or not isinstance(names.get("name"), str):
         raise ManifestError(f"{field}.ref: needs a kind and a name")
     return Destination(field, f"{names['kind']}/{names['name']}", uri)
-
-
-def _fields(value: object, field: str, *allowed: str) -> Mapping[str, Any]:
-    if not isinstance(value, dict):
-        raise ManifestError(f"{field}: is no mapping")
-    for name in value:
-        if name not in allowed:
-            raise ManifestError(f"{field}.{name}: is not known here; {', '.join(allowed)} are allowed")
-    return value
-
-
-def _checked(field: str, parse: Callable[[], T]) -> T:
-    try:
-        return parse()
-    except ValueError as error:
-        raise ManifestError(f"{field}: {error}") from None

@@ -50,7 +50,7 @@ class Stage:
         found = [line.split() for line in text.splitlines()]
         return [(w, n, int(pid)) for w, n, pid in found if not words or w in words]
 
-    def program(self, name: str, script: str = WELL, **changes: Any) -> Program:
+    def program(self, name: str, script: str = WELL, **changes: Any) -> Program:  # noqa: ANN401  # of Program's fields
         async def ready() -> bool:
             pids = [pid for _, noted, pid in self.notes("ready") if noted == name]
             return bool(pids) and alive(pids[-1])
@@ -85,5 +85,5 @@ def alive(pid: int) -> bool:
 async def eventually(condition: Callable[[], bool], patience: float = 30.0) -> None:
     """Wait until it holds; what is waited for are other processes, which do not say."""
     async with asyncio.timeout(patience):
-        while not condition():
+        while not condition():  # noqa: ASYNC110  # other processes set no event of ours
             await asyncio.sleep(0.02)

@@ -44,7 +44,7 @@ asyncio.run(main(Path(sys.argv[1])))
 async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
     """A stage on which a parent has started a well-behaved child and one that heeds nothing."""
     stage = Stage(tmp_path)
-    with subprocess.Popen([sys.executable, "-c", _PARENT, str(tmp_path)]) as parent:
+    with subprocess.Popen([sys.executable, "-c", _PARENT, str(tmp_path)]) as parent:  # noqa: ASYNC220  # starts in no time
         try:
             await eventually(lambda: bool(stage.notes("guardian")) and len(stage.notes("ready")) == 2)
             with stage.events.open("a") as file:

@@ -100,7 +100,7 @@ async def test_the_reason_of_an_earlier_run_is_not_taken_for_this_ones(
 
 
 async def test_a_program_that_is_not_there(supervisor: Supervisor, stage: Stage) -> None:
-    with pytest.raises(CannotStart, match="weed cannot start: it ended with exit code 127: .*not found"):
+    with pytest.raises(CannotStart, match=r"weed cannot start: it ended with exit code 127: .*not found"):
         await supervisor.start([stage.program("weed", argv=("/nowhere/weed",))])
 
 

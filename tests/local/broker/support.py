@@ -114,18 +114,18 @@ class LocalBroker:
         """End it at once, as kill -9 does."""
         self._end(signal.SIGKILL)
 
-    def stop(self) -> int:
-        """End it as a supervisor does; the exit code."""
-        return self._end(signal.SIGTERM)
+    def stop(self, within: float = 30) -> int:
+        """End it as a supervisor does; the exit code. Raises TimeoutExpired after `within` seconds."""
+        return self._end(signal.SIGTERM, within)
 
     def close(self) -> None:
         if self._process is not None:
             self.kill()
 
-    def _end(self, number: signal.Signals) -> int:
+    def _end(self, number: signal.Signals, within: float = 30) -> int:
         assert self._process is not None
         self._process.send_signal(number)
-        code = self._process.wait(30)
+        code = self._process.wait(within)
         self._process = None
         return code
 
