@@ -15,7 +15,7 @@ __all__ = ["Estimate", "FloatRange", "IntRange", "Profile", "shipped_profile"]
 
 
 class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class IntRange(_Frozen):
@@ -24,7 +24,7 @@ class IntRange(_Frozen):
     min: int
     max: int
     default: int
-    multiple_of: int = 1
+    multiple_of: int = Field(1, gt=0)
     offset: int = 0
 
     def allows(self, value: int) -> bool:
@@ -54,6 +54,12 @@ class FloatRange(_Frozen):
     def __str__(self) -> str:
         return f"{self.min:g} to {self.max:g}"
 
+    @model_validator(mode="after")
+    def _default_is_allowed(self) -> FloatRange:
+        if not self.min <= self.default <= self.max:
+            raise ValueError(f"default {self.default:g} is not among {self}")
+        return self
+
 
 class Estimate(_Frozen):
     """GPU seconds = base + megapixels x frames x (steps x per_step + decode)."""
@@ -67,21 +73,32 @@ class Profile(_Frozen):
     """What a deployed model can do. Sizes in pixels, `fps` in frames a second."""
 
     name: str
-    fps: int = 30
+    fps: int = Field(30, gt=0)
     width: IntRange
     height: IntRange
     max_pixels: int  # width x height
     num_frames: IntRange
     num_inference_steps: IntRange
-    quality: Mapping[str, int]  # name → denoising steps
+    quality: Mapping[str, int] = Field(min_length=1)  # name → denoising steps
     guidance_scale: FloatRange
-    short_seconds: float  # jobs estimated at most this long go to the first queue, others to the last
+    short_seconds: float = Field(
+        ge=0
+    )  # jobs estimated at most this long go to the first queue, others to the last
     estimate: Estimate
 
     def estimate_seconds(self, width: int, height: int, num_frames: int, steps: int) -> float:
         """GPU seconds that a job of this size is expected to take."""
         megapixel_frames = width * height * num_frames / 1e6
         return self.estimate.base + megapixel_frames * (steps * self.estimate.per_step + self.estimate.decode)
+
+    @model_validator(mode="after")
+    def _holds_together(self) -> Profile:
+        if self.width.default * self.height.default > self.max_pixels:
+            raise ValueError(f"the default size has more than max_pixels, {self.max_pixels}")
+        for name, steps in self.quality.items():
+            if not self.num_inference_steps.allows(steps):
+                raise ValueError(f"quality {name}: {steps} steps are not among {self.num_inference_steps}")
+        return self
 
 
 def shipped_profile(model_name: str) -> Profile | None:
