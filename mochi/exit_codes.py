@@ -32,7 +32,7 @@ class ExitCode(IntEnum):
         return member
 
     OK = 0, "done"
-    JOB_FAILED = 1, "the job failed"
+    JOB_FAILED = 1, "the job failed, or the system of `up` and `demo` could not start"
     BAD_REQUEST = 2, "wrong usage, or a request that the server refuses"
     UNAVAILABLE = 3, "the server cannot be reached, or cannot serve now"
     NOT_FOUND = 4, "there is no such job, or its video is gone"

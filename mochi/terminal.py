@@ -6,18 +6,16 @@ reaches rich only as plain text (its markup is shown, not interpreted).
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 import unicodedata
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mochi.errors import ApiError, FieldProblem, InvalidArgument
 from mochi.models import Job
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 __all__ = ["clean", "describe", "print_error", "print_job", "print_jobs", "print_json", "say", "tell"]
 
@@ -110,20 +108,9 @@ def seconds(value: float) -> str:
     return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def _console() -> Console:
-    from rich.console import Console
-
-    return Console(
-        file=sys.stdout,
-        markup=False,
-        emoji=False,
-        highlight=False,
-        width=None if sys.stdout.isatty() else _WIDE,
-    )
-
-
 def print_jobs(jobs: Iterable[Job]) -> None:
     """A table of jobs."""
+    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -141,7 +128,14 @@ def print_jobs(jobs: Iterable[Job]) -> None:
             job.request.prompt,
         )
         table.add_row(*(Text(clean(str(cell))) for cell in cells))
-    _console().print(table)
+    # Into a string first: rich would end the process by itself where the reader has gone away.
+    on_terminal = sys.stdout.isatty()
+    console = Console(
+        file=io.StringIO(), force_terminal=on_terminal, width=None if on_terminal else _WIDE, highlight=False
+    )
+    with console.capture() as captured:
+        console.print(table)
+    say(captured.get().rstrip("\n"))
 
 
 def _progress(job: Job) -> str:
