@@ -26,7 +26,8 @@ _RFC3339 = re.compile(r"(\d{4}-\d\d-\d\d)[Tt](\d\d:\d\d):(\d\d)(?:\.(\d+))?([Zz]
 _NAME = re.compile(r"[a-z0-9]+")
 # RFC 3986: the characters of a URI reference; a percent sign only before two hexadecimal digits.
 _URI_REFERENCE = re.compile(r"(?:[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=]|%[0-9A-Fa-f]{2})+")
-# What the type String forbids: control characters, and halves of surrogate pairs.
+# What the type String forbids: control characters, halves of surrogate pairs, and (with the last two code
+# points of each plane) noncharacters.
 _FORBIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff\ufdd0-\ufdef]")
 _ESCAPED = re.compile(r"(?:%[0-9A-Fa-f]{2})+")
 _SHOWN = 64  # characters of a wrong value or name that an error repeats
@@ -84,17 +85,14 @@ def from_header(value: str) -> str:
 
 
 def source_from_header(value: str) -> str:
-    """As `from_header`, for a URI reference, which is percent-encoded by itself.
+    """As `from_header`, for a URI reference, which has percent-encoding of its own.
 
-    Many senders do not encode it once more: then the header's value is the attribute. Raises ValueError.
+    Many senders do not encode it once more: where `%20` would become a space, the value is meant as it is.
+    Raises ValueError as `from_header` does.
     """
-    try:
-        decoded = from_header(value)
-    except ValueError:
-        decoded = ""
-    if _source(decoded) is not None and _source(value) is None:
-        return value
-    return from_header(value)
+    decoded = from_header(value)
+    encoded_once = _source(decoded) is not None and not _has_forbidden(decoded) and _source(value) is None
+    return value if encoded_once else decoded
 
 
 def to_header(value: str) -> str:
@@ -103,6 +101,10 @@ def to_header(value: str) -> str:
         c if "!" <= c <= "~" and c not in '"%' else "".join(f"%{b:02X}" for b in c.encode("utf-8"))
         for c in value
     )
+
+
+def _has_forbidden(value: str) -> bool:
+    return _FORBIDDEN.search(value) is not None or any(ord(c) & 0xFFFE == 0xFFFE for c in value)
 
 
 def _string(value: str) -> str | None:
@@ -149,7 +151,7 @@ def attribute_faults(attributes: Mapping[str, str]) -> list[FieldError]:
         problem, allowed, _ = CORE.get(name, (lambda _: None, "a string without control characters", False))
         if name == "data" or not _NAME.fullmatch(name):
             faults.append(FieldError(name[:_SHOWN] or '""', "is no allowed name of an attribute", _NAME_RULE))
-        elif _FORBIDDEN.search(value) or any(ord(c) & 0xFFFE == 0xFFFE for c in value):
+        elif _has_forbidden(value):
             faults.append(FieldError(name[:_SHOWN], "contains a character that is not allowed", allowed))
         elif found := problem(value):
             faults.append(FieldError(name[:_SHOWN], found, allowed))

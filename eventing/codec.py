@@ -99,17 +99,23 @@ def encode(event: Event) -> tuple[dict[str, str], bytes]:
     ]
     if event.time is not None and event.time.tzinfo is None:
         faults.append(FieldError("time", "has no time zone", "an aware time"))
+    body = _json_bytes(event.data)
+    if body is None:
+        faults.append(FieldError("data", "holds what JSON has not", "a JSON object with finite numbers"))
     if faults:
         raise InvalidEvent(faults)
     # The SDK would make up the time of an event that has none, but for the None.
     of_event: dict[str, Any] = {**given, "datacontenttype": "application/json", **event.extensions}
-    headers, body = to_binary(CloudEvent(of_event, event.data), data_marshaller=_to_json)
+    headers, body = to_binary(CloudEvent(of_event, body), data_marshaller=bytes)
     return {n: to_header(v) if n.startswith("ce-") else v for n, v in headers.items()}, body
 
 
-def _to_json(data: object) -> bytes:
-    # ASCII: what a client sent may hold half a surrogate pair, which no UTF-8 can carry.
-    return json.dumps(data, separators=(",", ":"), allow_nan=False).encode("ascii")
+def _json_bytes(data: object) -> bytes | None:
+    try:
+        # ASCII: what a client sent may hold half a surrogate pair, which no UTF-8 can carry.
+        return json.dumps(data, separators=(",", ":"), allow_nan=False).encode("ascii")
+    except (TypeError, ValueError, RecursionError):
+        return None
 
 
 def _rfc3339(event: Event) -> str | None:

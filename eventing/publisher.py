@@ -53,12 +53,7 @@ class HttpPublisher:
         Raises:
             ConfigurationError: the URL is none.
         """
-        try:
-            self._url = httpx.URL(url)
-        except httpx.InvalidURL as error:
-            raise ConfigurationError(f"the Broker's URL is not valid: {error}") from None
-        if self._url.scheme not in ("http", "https") or not self._url.host:
-            raise ConfigurationError("the Broker's URL is not valid: http://… and https://… are")
+        self._url = _url(url)
         self._timeout = timeout
         self._client = httpx.AsyncClient(
             verify=_trust(self._url.scheme),
@@ -103,6 +98,17 @@ class HttpPublisher:
     def _failed(self, what: str) -> PublishFailed:
         # Without user, password and query.
         return PublishFailed(f"the Broker at {self._url.host}{self._url.path} {what}")
+
+
+def _url(text: str) -> httpx.URL:
+    try:
+        url = httpx.URL(text)
+        if url.scheme in ("http", "https") and url.host:
+            return url
+    except httpx.InvalidURL:
+        pass
+    # The text may hold a password: it is not repeated.
+    raise ConfigurationError("the Broker's URL is not valid; one like http://host:port/path is")
 
 
 def _trust(scheme: str) -> ssl.SSLContext:
