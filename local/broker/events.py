@@ -1,30 +1,26 @@
 """An event on the wire: its attributes as text and its data as bytes, nothing lost and nothing understood.
 
 Reads the binary and the structured mode of the CloudEvents 1.0 HTTP binding, and writes the binary one.
+The rules of attributes are those of `eventing.attributes`; its codec knows our events only.
 """
 
 from __future__ import annotations
 
 import json
-import re
 from base64 import b64decode
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
 from typing import Any, NoReturn
-from urllib.parse import quote, unquote
 
+from eventing.attributes import attribute_faults, canonical, from_header, source_from_header, to_header
 from jobs.errors import FieldError, InvalidRequest
 
 __all__ = ["NotACloudEvent", "WireEvent", "is_event", "read_event"]
 
 _STRUCTURED = "application/cloudevents"
-_NAME = re.compile(r"[a-z0-9]+")
-_REQUIRED = ("id", "source", "type")
-_OPTIONAL = ("subject", "time", "dataschema", "datacontenttype")  # not empty where they are there
-#: What a header may carry as it is; all else (space, quote, percent, beyond ASCII) is percent-encoded.
-_SAFE = "".join(chr(c) for c in range(0x21, 0x7F) if chr(c) not in '"%')
-_MAX_SHOWN = 60  # characters of a wrong value in an error
+_JSON = "application/json"
+_MODES = "ce- headers, or application/cloudevents+json with one event"
+_CONTENT_TYPE = "datacontenttype"  # a header without the prefix
 
 
 class NotACloudEvent(InvalidRequest):
@@ -52,13 +48,9 @@ class WireEvent:
 
     def headers(self) -> dict[str, str]:
         """The headers of the binary mode."""
-        headers = {
-            f"ce-{name}": quote(value, safe=_SAFE)
-            for name, value in self.attributes.items()
-            if name != "datacontenttype"
-        }
-        if "datacontenttype" in self.attributes:
-            headers["content-type"] = self.attributes["datacontenttype"]
+        headers = {f"ce-{k}": to_header(v) for k, v in self.attributes.items() if k != _CONTENT_TYPE}
+        if _CONTENT_TYPE in self.attributes:
+            headers["content-type"] = self.attributes[_CONTENT_TYPE]
         return headers
 
 
@@ -72,28 +64,33 @@ def read_event(headers: Mapping[str, str], body: bytes) -> WireEvent:
     media_type = _media_type(headers)
     if media_type.startswith(_STRUCTURED):
         if media_type != f"{_STRUCTURED}+json":
-            raise _wrong(
-                "content-type", f"{media_type!r} is not taken", f"{_STRUCTURED}+json, one event at a time"
-            )
+            raise _wrong("content-type", f"{media_type[:64]!r} is not taken", _MODES)
         event = _structured(body)
     elif "ce-specversion" in headers:
         event = _binary(headers, body)
     else:
-        raise _wrong(
-            "specversion", "is missing: neither a ce-specversion header nor a structured event", "1.0"
-        )
-    _validate(event.attributes)
+        raise _wrong("specversion", "is missing", _MODES)
+    faults = attribute_faults(event.attributes)
+    content_type = event.attributes.get(_CONTENT_TYPE, _JSON)
+    if not content_type.isascii() or not content_type.isprintable() or "/" not in content_type:
+        faults.append(FieldError(_CONTENT_TYPE, f"{content_type[:64]!r} is no media type", _JSON))
+    if faults:
+        raise NotACloudEvent(faults)
     return event
 
 
 def _binary(headers: Mapping[str, str], body: bytes) -> WireEvent:
-    attributes = {
-        name[3:]: unquote(value, errors="replace")
-        for name, value in headers.items()
-        if name.startswith("ce-")
-    }
+    attributes = {}
+    for header, value in headers.items():
+        if header.startswith("ce-"):
+            name = header[3:]
+            try:
+                attributes[name] = source_from_header(value) if name == "source" else from_header(value)
+            except ValueError as error:
+                raise _wrong(name[:64], str(error), "percent-encoded UTF-8") from None
+    attributes.pop(_CONTENT_TYPE, None)  # the binding has one place for it
     if headers.get("content-type"):
-        attributes["datacontenttype"] = headers["content-type"]
+        attributes[_CONTENT_TYPE] = headers["content-type"]
     return WireEvent(attributes, body)
 
 
@@ -104,80 +101,35 @@ def _structured(body: bytes) -> WireEvent:
         raise _wrong("body", "is no JSON in UTF-8", "a JSON object") from None
     if not isinstance(members, dict):
         raise _wrong("body", "is no JSON object", "a JSON object")
-    data = _data(members)
-    attributes = {
-        name: _text(name, value)
-        for name, value in members.items()
-        if name not in ("data", "data_base64") and value is not None
-    }
-    if data:
-        attributes.setdefault("datacontenttype", "application/json")
-    return WireEvent(attributes, data)
+    attributes = {}
+    for name, value in members.items():
+        if name not in ("data", "data_base64") and value is not None:
+            try:
+                attributes[name] = canonical(value)
+            except ValueError as error:
+                raise _wrong(name[:64], str(error), "a string, an integer or a boolean") from None
+    if "data" in members and "data_base64" not in members:
+        attributes.setdefault(_CONTENT_TYPE, _JSON)
+    return WireEvent(attributes, _data(members, attributes.get(_CONTENT_TYPE, "")))
 
 
-def _data(members: Mapping[str, Any]) -> bytes:
-    if members.get("data_base64") is not None:
+def _data(members: Mapping[str, Any], content_type: str) -> bytes:
+    if "data_base64" in members:
         try:
             return b64decode(members["data_base64"], validate=True)
         except (ValueError, TypeError):
             raise _wrong("data_base64", "is no base64", "base64") from None
-    data, content_type = members.get("data"), members.get("datacontenttype")
     if "data" not in members:
         return b""
-    is_json = not isinstance(content_type, str) or "json" in content_type.lower()
-    if isinstance(data, str) and not is_json:
-        return data.encode("utf-8", "surrogatepass")
-    return json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
-
-
-def _text(name: str, value: object) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str | int):
-        return str(value)
-    raise _wrong(name, f"is of the JSON type {type(value).__name__}", "a string, an integer or a boolean")
-
-
-def _validate(attributes: Mapping[str, str]) -> None:
-    errors = [
-        FieldError(name, "is missing or empty", "text") for name in _REQUIRED if not attributes.get(name)
-    ]
-    if attributes.get("specversion") != "1.0":
-        errors.append(FieldError("specversion", f"is {_shown(attributes.get('specversion'))}", "1.0"))
-    errors += [
-        FieldError(name, "is empty", "text, or no such attribute")
-        for name in _OPTIONAL
-        if name in attributes and not attributes[name]
-    ]
-    for name, value in attributes.items():
-        if not _NAME.fullmatch(name):
-            errors.append(FieldError(name[:_MAX_SHOWN], "is no name", "lower-case letters and digits"))
-        elif not value.isprintable():
-            errors.append(FieldError(name, "holds control characters", "printable text"))
-        elif name == "datacontenttype" and not value.isascii():
-            errors.append(FieldError(name, "is no media type", "ASCII"))
-    if attributes.get("time") and not _is_time(attributes["time"]):
-        errors.append(FieldError("time", f"is {_shown(attributes['time'])}", "RFC 3339"))
-    if errors:
-        raise NotACloudEvent(errors)
-
-
-def _is_time(text: str) -> bool:
-    if not re.match(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)\Z", text, re.ASCII):
-        return False
-    try:
-        datetime.fromisoformat(re.sub(r"\.\d+", "", text).replace(":60", ":59", 1).upper())
-    except ValueError:
-        return False
-    return True
+    data = members["data"]
+    if isinstance(data, str) and "json" not in content_type.lower():
+        return data.encode("utf-8", "replace")
+    # Escaped as ASCII where it must be: half a surrogate pair has no UTF-8.
+    return json.dumps(data, separators=(",", ":")).encode()
 
 
 def _media_type(headers: Mapping[str, str]) -> str:
     return headers.get("content-type", "").partition(";")[0].strip().lower()
-
-
-def _shown(value: str | None) -> str:
-    return "missing" if value is None else repr(value[:_MAX_SHOWN])
 
 
 def _no_json(constant: str) -> NoReturn:

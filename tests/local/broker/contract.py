@@ -32,6 +32,7 @@ class Deployment:
     url: str  # where events are posted
     recorder: Recorder
     late_port: int  # of a subscriber that is not up yet
+    client: httpx.Client
 
 
 def subscriptions(recorder: Recorder, late_port: int) -> Sequence[Subscription]:
@@ -135,12 +136,12 @@ class BrokerContract:
 
     @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH"])
     def test_other_methods_are_refused(self, deployment: Deployment, method: str) -> None:
-        answer = httpx.request(method, deployment.url, trust_env=False)
+        answer = deployment.client.request(method, deployment.url)
         assert answer.status_code == 405
         assert "POST" in answer.headers["allow"]
 
     def test_an_unknown_broker_is_not_found(self, deployment: Deployment) -> None:
-        answer = httpx.post(f"{deployment.url}-not", headers=event_headers(), trust_env=False)
+        answer = deployment.client.post(f"{deployment.url}-not", headers=event_headers())
         assert answer.status_code == 404
 
     def test_filters_choose_by_type_and_extension(self, deployment: Deployment) -> None:
@@ -250,7 +251,7 @@ class BrokerContract:
 
 
 def post(deployment: Deployment, headers: dict[str, str], body: bytes = b"") -> httpx.Response:
-    return httpx.post(deployment.url, headers=headers, content=body, trust_env=False)
+    return deployment.client.post(deployment.url, headers=headers, content=body)
 
 
 def received(deployment: Deployment, path: str, event_id: str) -> list[Any]:

@@ -51,7 +51,7 @@ class Recorder:
     def __init__(self, port: int = 0) -> None:
         self._changed = threading.Condition()
         self._received: list[Request] = []
-        self._answers: dict[str, Callable[[int], Answer]] = {}
+        self._answers: dict[str, tuple[Answer, ...]] = {}  # by path
         recorder = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -107,7 +107,7 @@ class Recorder:
     def answer(self, path: str, *answers: Answer) -> None:
         """Answer requests to the path with these in turn, and from then on with the last of them."""
         with self._changed:
-            self._answers[path] = lambda count: answers[min(count, len(answers)) - 1]
+            self._answers[path] = answers
 
     def received(self, path: str) -> list[Request]:
         with self._changed:
@@ -131,4 +131,5 @@ class Recorder:
             self._received.append(request)
             self._changed.notify_all()
             count = sum(r.path == request.path for r in self._received)
-            return self._answers.get(request.path, lambda _: Answer())(count)
+            answers = self._answers.get(request.path, (Answer(),))
+            return answers[min(count, len(answers)) - 1]

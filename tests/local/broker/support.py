@@ -77,6 +77,7 @@ class LocalBroker:
             "MOCHI_LOG_LEVEL": "debug",
         }
         self._process: subprocess.Popen[bytes] | None = None
+        self._client = httpx.Client(trust_env=False)
         self._port = 0
 
     @property
@@ -110,6 +111,10 @@ class LocalBroker:
             assert time.monotonic() < deadline, self.log.read_text()
             time.sleep(0.02)  # nothing tells when a process listens
 
+    def post(self, type_: str, event_id: str) -> int:
+        """Post an event; the status of the answer."""
+        return self._client.post(self.url, headers=event_headers(type_, event_id)).status_code
+
     def kill(self) -> None:
         """End it at once, as kill -9 does."""
         self._end(signal.SIGKILL)
@@ -121,6 +126,7 @@ class LocalBroker:
     def close(self) -> None:
         if self._process is not None:
             self.kill()
+        self._client.close()
 
     def _end(self, number: signal.Signals, within: float = 30) -> int:
         assert self._process is not None
@@ -131,6 +137,6 @@ class LocalBroker:
 
     def _is_up(self) -> bool:
         try:
-            return httpx.get(f"{self.base}/healthz", trust_env=False).status_code < 600
+            return self._client.get(f"{self.base}/healthz").status_code < 600
         except httpx.TransportError:
             return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import httpx
 import pytest
 
 from tests.local.broker.contract import BrokerContract, Deployment, subscriptions
@@ -16,10 +17,10 @@ from tests.servers import free_port
 def deployment(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Iterator[Deployment]:
     broker = LocalBroker(tmp_path_factory.mktemp("broker"), redis_url)
     late_port = free_port()
-    with Recorder() as recorder:
+    with Recorder() as recorder, httpx.Client(trust_env=False) as client:
         try:
             url = broker.deploy(subscriptions(recorder, late_port))
-            yield Deployment(url, recorder, late_port)
+            yield Deployment(url, recorder, late_port, client)
         finally:
             broker.close()
 
