@@ -20,7 +20,7 @@ from jobs.errors import ConfigurationError, StoreUnavailable
 from jobs.scripts import Script
 from jobs.settings import Settings
 
-__all__ = ["Argument", "CredentialsRefused", "Server", "pool_arguments"]
+__all__ = ["Argument", "CredentialsRefused", "Server", "pool_text"]
 
 Argument: TypeAlias = str | int
 
@@ -47,16 +47,16 @@ class CredentialsRefused(StoreUnavailable):
     """Redis does not know the user, the password or the right to do this."""
 
 
-def pool_arguments(settings: Settings) -> tuple[Argument, ...]:
+def pool_text(settings: Settings) -> str:
     """What each call tells the script about the pool; times in microseconds."""
-    return (
-        settings.pool,
+    numbers = (
         settings.pool_limit,
         settings.pool_grace_seconds * 1_000_000,
         settings.lease_seconds * 1_000_000,
         settings.backlog_limit,
-        " ".join(f"{queue}={weight:.6f}" for queue, weight in settings.queues.items()),
     )
+    queues = (f"{queue}={weight:.6f}" for queue, weight in settings.queues.items())
+    return " ".join((settings.pool, *map(str, numbers), *queues))
 
 
 class Server:
@@ -66,7 +66,7 @@ class Server:
         """Raises ConfigurationError for a URL that is none."""
         self._script = script
         self._sha = script.sha
-        self._pool_arguments = pool_arguments(settings)
+        self._pool_text = pool_text(settings)
         try:
             self._pool = BlockingConnectionPool.from_url(
                 settings.redis_url,
@@ -132,7 +132,7 @@ class Server:
     async def _eval(
         self, connection: AbstractConnection, transition: str, arguments: Sequence[Argument]
     ) -> list[Any]:
-        rest = (0, transition, *self._pool_arguments, *arguments)
+        rest = (0, transition, self._pool_text, *arguments)
         try:
             answer = await _ask(connection, "EVALSHA", self._sha, *rest)
         except exceptions.NoScriptError:

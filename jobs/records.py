@@ -25,7 +25,7 @@ from jobs.job import (
 )
 from jobs.request import VideoSpec
 
-__all__ = ["DamagedRecord", "PoolView", "QueueView", "Reply", "outcome_arguments"]
+__all__ = ["DamagedRecord", "PoolView", "QueueView", "Reply", "outcome_arguments", "spec_text"]
 
 _SPEC_FIELDS = frozenset(field.name for field in fields(VideoSpec))
 _BESIDE = "./"  # before the name of a poster that lies beside its video
@@ -175,6 +175,11 @@ def _job(job_id: str, record: Mapping[str, str], position: int | None, eta: floa
         traceparent=record.get("traceparent", ""),
         milestones=tuple(_milestones(record.get("milestones", ""))),
     )
+
+
+def spec_text(spec: VideoSpec) -> str:
+    """As `VideoSpec.to_json`, without the deep copy that a tenth of a submission's time goes into."""
+    return json.dumps(vars(spec), separators=(",", ":"), ensure_ascii=False)
 
 
 def _spec(text: str) -> VideoSpec:

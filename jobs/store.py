@@ -46,7 +46,7 @@ from jobs.leases import (
 )
 from jobs.listing import read_cursor, write_cursor
 from jobs.profile import Profile
-from jobs.records import DamagedRecord, Reply, outcome_arguments
+from jobs.records import DamagedRecord, Reply, outcome_arguments, spec_text
 from jobs.scripts import transitions
 from jobs.settings import Settings
 
@@ -119,7 +119,7 @@ class JobStore:
             "submit",
             new.id,
             new.spec.queue,
-            new.spec.to_json(),
+            spec_text(new.spec),
             round(new.estimate_seconds * 1e6),
             new.spec.deadline_us or "",
             new.traceparent,

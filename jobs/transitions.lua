@@ -1,6 +1,6 @@
 -- Every transition of a job's record. One call runs one of them, and is atomic.
 --
---   ARGV: transition, pool, limit, grace, lease, backlog limit, "queue=weight …", then its own arguments
+--   ARGV: transition, "pool limit grace lease backlog_limit queue=weight …", then its own arguments
 --   reply: { tag, deliveries, jobs, pool }, as `reply` at the end builds it; jobs/records.py reads it
 --
 -- Times are microseconds since the epoch by the clock below; leases and due times are fields and scores,
@@ -32,11 +32,11 @@ local REASON = 200 -- characters of one reason
 local SMOOTHING = 0.2 -- weight of the newest job in the measured seconds
 local ARTIFACT = { 's3_url', 'etag', 'bytes', 'key', 'poster_key' }
 
-local POOL = ARGV[2]
-local LIMIT, GRACE, LEASE, BACKLOG = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
+local POOL, LIMIT, GRACE, LEASE, BACKLOG = string.match(ARGV[2], '^(%S+) (%d+) (%d+) (%d+) (%d+) ')
+LIMIT, GRACE, LEASE, BACKLOG = tonumber(LIMIT), tonumber(GRACE), tonumber(LEASE), tonumber(BACKLOG)
 local CREDITS, DEADLINES, OUTBOX = 'credits:' .. POOL, 'deadlines:' .. POOL, 'outbox:' .. POOL
 local ENDED, EXPIRED = 'ended:' .. POOL, 'expired:' .. POOL
-local A = { unpack(ARGV, 8) } -- the transition's own arguments
+local A = { unpack(ARGV, 3) } -- the transition's own arguments
 local NOW = clock()
 
 local function int(number) return string.format('%.0f', number) end
@@ -143,7 +143,7 @@ local weights, queues -- by queue; in the order of the settings, then those that
 local function all_queues()
   if not queues then
     weights, queues = {}, {}
-    for queue, weight in string.gmatch(ARGV[7], '(%S+)=(%S+)') do
+    for queue, weight in string.gmatch(ARGV[2], '(%S+)=(%S+)') do
       queues[#queues + 1], weights[queue] = queue, tonumber(weight)
     end
     local others = {}
