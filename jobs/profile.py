@@ -24,7 +24,7 @@ class IntRange(_Frozen):
     min: int
     max: int
     default: int
-    multiple_of: int = Field(1, gt=0)
+    multiple_of: int = Field(default=1, gt=0)
     offset: int = 0
 
     def allows(self, value: int) -> bool:
@@ -73,7 +73,7 @@ class Profile(_Frozen):
     """What a deployed model can do. Sizes in pixels, `fps` in frames a second."""
 
     name: str
-    fps: int = Field(30, gt=0)
+    fps: int = Field(default=30, gt=0)
     width: IntRange
     height: IntRange
     max_pixels: int  # width x height

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -180,6 +181,79 @@ def test_check_names_the_wrong_setting(s3_settings: Settings, wrong: dict[str, s
     assert SECRET not in str(raised.value)
     assert s3_settings.aws_secret_access_key not in str(raised.value)
     assert raised.value.__cause__ is None
+
+
+def test_without_any_credentials(
+    s3_settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    storage = S3VideoStorage(replace(s3_settings, aws_access_key_id="", aws_secret_access_key=""))
+    with pytest.raises(ConfigurationError, match="AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"):
+        storage.check()
+    with pytest.raises(StorageUnavailable, match="no credentials"):
+        storage.put("a/b", b"x", "text/plain")
+
+
+def refusing(status: int, code: str) -> bytes:
+    """An answer of an S3 server that refuses."""
+    body = f"<Error><Code>{code}</Code><Message>hidden {SECRET}</Message></Error>".encode()
+    head = f"HTTP/1.1 {status} No\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
+    return head.encode() + body
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "names"),
+    [
+        (403, "InvalidAccessKeyId", "AWS_ACCESS_KEY_ID"),
+        (403, "SignatureDoesNotMatch", "AWS_SECRET_ACCESS_KEY"),
+        (403, "AccessDenied", "AWS_S3_BUCKET.*'videos'.*AWS_SECRET_ACCESS_KEY"),
+        (403, "AllAccessDisabled", "AWS_S3_BUCKET"),
+        (401, "Unauthorized", "AWS_S3_BUCKET"),
+        (400, "ExpiredToken", "AWS_ACCESS_KEY_ID"),
+        (400, "AuthorizationHeaderMalformed", "AWS_REGION.*'us-east-1'"),
+        (400, "InvalidBucketName", "AWS_S3_BUCKET"),
+        (403, "RequestTimeTooSkewed", "clock"),
+    ],
+)
+def test_check_reads_what_a_server_refuses(s3_settings: Settings, status: int, code: str, names: str) -> None:
+    with server(refusing(status, code)) as endpoint, pytest.raises(ConfigurationError, match=names) as raised:
+        impatient(replace(s3_settings, aws_s3_endpoint=endpoint)).check()
+    assert SECRET not in str(raised.value)
+
+
+@pytest.mark.parametrize(("status", "code"), [(503, "SlowDown"), (500, "InternalError"), (507, "Full")])
+def test_check_blames_no_setting_for_a_server_in_trouble(
+    s3_settings: Settings, status: int, code: str
+) -> None:
+    with server(refusing(status, code)) as endpoint, pytest.raises(StorageUnavailable, match=code) as raised:
+        impatient(replace(s3_settings, aws_s3_endpoint=endpoint)).check()
+    assert SECRET not in str(raised.value)
+
+
+def test_objects_that_the_server_keeps_are_told(s3_settings: Settings) -> None:
+    body = (
+        b"<R><Contents><Key>a/b</Key><ETag>x</ETag><Size>1</Size><LastModified>2030-01-31T12:00:00Z</LastModified>"
+        b"</Contents><Error><Key>a/b</Key><Code>AccessDenied</Code></Error></R>"
+    )
+    both = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%s" % (len(body), body)
+    with (
+        server(both) as endpoint,
+        pytest.raises(StorageUnavailable, match="kept 1 of 1 objects: AccessDenied"),
+    ):
+        impatient(replace(s3_settings, aws_s3_endpoint=endpoint)).delete_prefix("a/")
+
+
+def test_aws_itself_is_the_default() -> None:
+    storage = S3VideoStorage(
+        Settings(aws_access_key_id="a", aws_secret_access_key="b", aws_region="eu-west-1")
+    )
+    url = urlsplit(storage.presign("videos/1/video.mp4", 60))
+    assert (url.scheme, url.netloc) == ("https", "s3.eu-west-1.amazonaws.com")
+    assert url.path == "/videos/videos/1/video.mp4"
 
 
 def test_with_wrong_credentials_every_method_is_unavailable(s3_settings: Settings, key: str) -> None:
