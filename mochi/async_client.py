@@ -20,7 +20,7 @@ from mochi.downloading import Progress, download
 from mochi.models import Event, Job, Page
 from mochi.retry import Retry
 from mochi.watching import wait, watch
-from mochi.wire import AsyncWire
+from mochi.wire import AsyncWire, tls
 
 __all__ = ["AsyncClient"]
 
@@ -42,7 +42,7 @@ class AsyncClient:
         self._api = Api.at(url or os.environ.get("MOCHI_URL") or DEFAULT_URL, headers)
         self._retry = retry or Retry()
         self._timeout = timeout
-        self._http = httpx.AsyncClient(transport=transport)
+        self._http = httpx.AsyncClient(transport=transport, verify=tls())
 
     async def __aenter__(self) -> Self:
         return self

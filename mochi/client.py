@@ -21,7 +21,7 @@ from mochi.downloading import Progress, download
 from mochi.models import Event, Job, Page
 from mochi.retry import Retry
 from mochi.watching import wait, watch
-from mochi.wire import SyncWire, iterate, run
+from mochi.wire import SyncWire, iterate, run, tls
 
 __all__ = ["Client"]
 
@@ -49,7 +49,7 @@ class Client:
         self._api = Api.at(url or os.environ.get("MOCHI_URL") or DEFAULT_URL, headers)
         self._retry = retry or Retry()
         self._timeout = timeout
-        self._http = httpx.Client(transport=transport)
+        self._http = httpx.Client(transport=transport, verify=tls())
 
     def __enter__(self) -> Self:
         return self

@@ -8,16 +8,18 @@ whose methods block instead of waiting, so that a coroutine over it ends without
 from __future__ import annotations
 
 import asyncio
+import ssl
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Protocol, TypeVar
 
 import httpx
 
 from mochi.errors import Unreachable
 
-__all__ = ["AsyncWire", "Reply", "Request", "SyncWire", "Wire", "iterate", "run", "without_secrets"]
+__all__ = ["AsyncWire", "Reply", "Request", "SyncWire", "Wire", "iterate", "run", "tls", "without_secrets"]
 
 T = TypeVar("T")
 
@@ -158,6 +160,12 @@ class SyncWire:
         response, self._response, self._chunks = self._response, None, iter(())
         if response is not None:
             response.close()
+
+
+@cache
+def tls() -> ssl.SSLContext:
+    """What every client of a process trusts: loading the certificates takes some 60 ms."""
+    return httpx.create_ssl_context()
 
 
 def run(coroutine: Coroutine[Any, Any, T]) -> T:

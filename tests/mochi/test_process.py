@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.mochi.answers import JOB_ID, at_work, completed, event, small, waiting
-from tests.mochi.fake_server import FakeServer, json_answer, stream
+from tests.mochi.answers import JOB_ID, VIDEO, at_work, completed, event, small, waiting
+from tests.mochi.fake_server import Answer, FakeServer, json_answer, ranged, stream
 
 ROOT = Path(__file__).parents[2]
 LIST = "GET /jobs"
@@ -97,6 +97,31 @@ def test_ctrl_c_leaves_the_job_and_says_how_to_go_on(server: FakeServer, more: t
     ways = f"to follow it: mochi watch {JOB_ID}; to end it: mochi cancel {JOB_ID}"
     assert err.decode().splitlines()[-1] == f"interrupted: job {JOB_ID} goes on; {ways}"
     assert not [seen for seen in server.seen if seen.method == "POST"]
+
+
+def test_ctrl_c_keeps_what_was_downloaded(server: FakeServer, tmp_path: Path) -> None:
+    release = threading.Event()
+    server.on(JOB, json_answer(completed()))
+    half = Answer(200, {"content-length": str(len(VIDEO))}, VIDEO[:50_000], hold=release)
+    server.on(f"{JOB}/result", half, ranged(VIDEO))
+    path, part = tmp_path / "a.mp4", tmp_path / "a.mp4.part"
+    with terminal() as (ours, theirs):
+        process = start(server, "download", JOB_ID, "-o", str(path), stdout=theirs, stderr=theirs)
+        os.close(theirs)
+        shown = ""
+        while "50.0 kB of 102.4 kB" not in shown:
+            shown += os.read(ours, 65536).decode()
+        process.send_signal(signal.SIGINT)
+        shown += read_all(ours)
+        assert process.wait(20) == 130
+    release.set()
+    assert f"to go on: mochi download {JOB_ID} -o {path}" in shown.replace("\r\n", "")
+    assert (path.exists(), part.read_bytes()) == (False, VIDEO[:50_000])
+    again = start(server, "download", JOB_ID, "-o", str(path), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    out, _ = again.communicate(timeout=20)
+    assert (again.returncode, out.decode()) == (0, f"{path}\n")
+    assert path.read_bytes() == VIDEO
+    assert server.asked(f"{JOB}/result")[-1].headers["range"] == "bytes=50000-"
 
 
 @pytest.mark.parametrize("more", [(), ("--json",)])

@@ -7,6 +7,7 @@ import threading
 import pytest
 
 from mochi import (
+    Client,
     JobCancelled,
     JobFailed,
     NotFound,
@@ -175,3 +176,13 @@ def test_a_watcher_may_leave_early(make: Make, server: FakeServer) -> None:
     release.set()
     server.on(JOB, json_answer(waiting()))
     assert client.get(JOB_ID).id == JOB_ID  # the client goes on
+
+
+async def test_the_blocking_client_works_beside_a_running_loop(server: FakeServer) -> None:
+    server.on(EVENTS, stream(event(small(), 5), event(completed(), 9, "completed")))
+    with Client(server.url) as client:
+        assert [e.id for e in client.watch(JOB_ID)] == ["5", "9"]
+        assert client.wait(JOB_ID).ended
+        for first in client.watch(JOB_ID):
+            assert first.id == "5"
+            break
