@@ -1,0 +1,1 @@
+"""The contract of the job store, on each Redis that this machine has."""
