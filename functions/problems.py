@@ -78,7 +78,7 @@ async def _of_the_framework(request: Request, error: Exception) -> Response:
     phrase = HTTPStatus(error.status_code).phrase
     detail, headers = error.detail, dict(error.headers or {})
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        headers["allow"] = ", ".join(_allowed(request))
+        headers = {"allow": ", ".join(_allowed(request))}
         detail = f"{request.method} is not allowed here; {headers['allow']} are"
     elif error.status_code == HTTPStatus.NOT_FOUND:
         detail = f"there is nothing at {request.url.path[:200]}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from base64 import b64decode
+from codecs import getincrementaldecoder
 
 import structlog
 
@@ -83,8 +84,8 @@ def reason_of(event: Event) -> str:
 def _decoded(data: str) -> str:
     """The text in base64; `data` itself where it is none (a broker may send plain text)."""
     try:
-        # What is cut off may end within a quartet, and within a character.
-        decoded = b64decode(data[: len(data) // 4 * 4], validate=True).decode("utf-8", "ignore")
+        # What is cut off may end within a quartet, and within a character (which is then not final).
+        decoded = b64decode(data[: len(data) // 4 * 4], validate=True)
+        return getincrementaldecoder("utf-8")().decode(decoded, final=False)
     except ValueError:
         return data
-    return decoded if decoded.isprintable() or "{" in decoded else data

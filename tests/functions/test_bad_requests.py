@@ -143,11 +143,9 @@ async def test_a_body_of_2_mb(
 
 
 @pytest.mark.usefixtures("untouched")
-@pytest.mark.parametrize(
-    "key", ["", " ", "a b", "é", "x" * 256], ids=["empty", "blank", "space", "é", "long"]
-)
+@pytest.mark.parametrize("key", ["", "a b", "é", "x" * 256], ids=["empty", "space", "é", "long"])
 async def test_what_is_no_idempotency_key(api: httpx.AsyncClient, key: str) -> None:
-    answer = await api.post("/jobs", json=GOOD, headers=[("idempotency-key", key.encode().decode("latin-1"))])
+    answer = await api.post("/jobs", json=GOOD, headers=[(b"idempotency-key", key.encode())])
     assert answer.status_code == 422
     assert [e["field"] for e in answer.json()["errors"]] == ["Idempotency-Key"]
 

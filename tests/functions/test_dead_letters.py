@@ -163,5 +163,6 @@ def test_the_reason_is_for_people(answered: bytes, reason: str) -> None:
     assert reason_of(event_with(knativeerrordata=b64encode(answered).decode()[:1024])) == reason
 
 
-def test_a_reason_that_is_no_base64_is_shown_as_it_is() -> None:
-    assert reason_of(event_with(knativeerrordata="connection refused!")) == "connection refused!"
+@pytest.mark.parametrize("plain", ["connection refused!", "connect"])
+def test_a_reason_that_is_no_base64_is_shown_as_it_is(plain: str) -> None:
+    assert reason_of(event_with(knativeerrordata=plain)) == plain

@@ -13,6 +13,7 @@ from jsonschema import Draft202012Validator
 from functions import problems
 from functions.submit import models
 from functions.submit.api import create_app
+from functions.submit.openapi import OPERATIONS
 from functions.wiring import Wiring
 from jobs.errors import FieldError, InvalidRequest, JobNotFound, MochiError, NotReady
 from jobs.job import Job
@@ -53,10 +54,82 @@ def test_every_reference_leads_somewhere_and_every_schema_is_one() -> None:
         Draft202012Validator.check_schema(schema)
 
 
+#: What OpenAPI 3.1 asks of the objects that the document has (its own schema of them is not on this machine).
+_STRUCTURE: dict[str, Any] = {
+    "type": "object",
+    "required": ["openapi", "info", "paths", "components"],
+    "properties": {
+        "openapi": {"pattern": r"^3\.1\.\d+$"},
+        "info": {"required": ["title", "version"], "properties": {"version": {"type": "string"}}},
+        "paths": {
+            "patternProperties": {
+                "^/": {
+                    "propertyNames": {"enum": ["get", "head", "post"]},
+                    "additionalProperties": {"$ref": "#/$defs/operation"},
+                }
+            },
+            "additionalProperties": False,
+        },
+    },
+    "$defs": {
+        "operation": {
+            "required": ["operationId", "responses", "summary", "description"],
+            "properties": {
+                "parameters": {"items": {"$ref": "#/$defs/parameter"}},
+                "requestBody": {
+                    "required": ["content"],
+                    "properties": {"content": {"$ref": "#/$defs/content"}},
+                },
+                "responses": {
+                    "minProperties": 1,
+                    "patternProperties": {"^[1-5][0-9][0-9]$": {"$ref": "#/$defs/response"}},
+                    "additionalProperties": False,
+                },
+                "operationId": {"minLength": 1},
+                "summary": {"minLength": 1},
+                "description": {"minLength": 1},
+            },
+            "additionalProperties": False,
+        },
+        "parameter": {
+            "required": ["name", "in", "schema"],
+            "properties": {"in": {"enum": ["path", "query", "header"]}, "schema": {"type": "object"}},
+            "if": {"properties": {"in": {"const": "path"}}},
+            "then": {"properties": {"required": {"const": True}}},
+        },
+        "response": {
+            "required": ["description"],
+            "properties": {
+                "description": {"type": "string", "minLength": 1},
+                "headers": {"additionalProperties": {"required": ["schema"]}},
+                "content": {"$ref": "#/$defs/content"},
+            },
+            "additionalProperties": False,
+        },
+        "content": {
+            "propertyNames": {"pattern": "^[a-z]+/[a-z0-9.+-]+$"},
+            "additionalProperties": {
+                "required": ["schema"],
+                "properties": {"examples": {"additionalProperties": {"required": ["value"]}}},
+            },
+        },
+    },
+}
+
+
+def test_the_document_is_openapi() -> None:
+    Draft202012Validator.check_schema(_STRUCTURE)
+    Draft202012Validator(_STRUCTURE).validate(DOCUMENT)
+    for path, method, operation in operations():
+        parameters = [(p["name"].lower(), p["in"]) for p in operation.get("parameters", [])]
+        assert len(parameters) == len(set(parameters)), (path, method)
+
+
 def test_every_route_is_described() -> None:
     routes = {(r.path, m.lower()) for r in APP.routes if isinstance(r, APIRoute) for m in r.methods or ()}
     assert {(path, method) for path, method, _ in operations()} == routes
     assert len({o["operationId"] for _, _, o in operations()}) == len(routes)
+    assert {o["operationId"] for _, _, o in operations()} == set(OPERATIONS)
     for path, _, operation in operations():
         assert operation["summary"]
         assert operation["description"]

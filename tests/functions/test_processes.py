@@ -96,6 +96,31 @@ async def test_health_and_the_page(api: httpx.AsyncClient) -> None:
     assert (root.status_code, root.headers["location"]) == (307, "/openapi.json")
 
 
+async def test_every_route_of_the_document_has_a_handler(api: httpx.AsyncClient) -> None:
+    document = (await api.get("/openapi.json")).json()
+    routes = {(method.upper(), path) for path, methods in document["paths"].items() for method in methods}
+    assert routes == {
+        ("GET", "/"),
+        ("POST", "/"),
+        ("GET", "/jobs"),
+        ("POST", "/jobs"),
+        ("GET", "/jobs/{job_id}"),
+        ("POST", "/jobs/{job_id}/cancel"),
+        ("GET", "/jobs/{job_id}/events"),
+        ("GET", "/jobs/{job_id}/result"),
+        ("HEAD", "/jobs/{job_id}/result"),
+        ("GET", "/download/{job_id}"),
+        ("GET", "/healthz"),
+        ("GET", "/livez"),
+        ("GET", "/metrics"),
+    }
+    for method, path in routes:
+        answer = await api.request(method, path.replace("{job_id}", "0" * 32))
+        assert answer.status_code != 405, (method, path)
+        if answer.status_code == 404 and method != "HEAD":
+            assert answer.json()["type"] == "/problems/job-not-found"
+
+
 async def test_metrics_are_what_prometheus_reads(api: httpx.AsyncClient, store: JobStore) -> None:
     for _ in range(3):
         await given(store)

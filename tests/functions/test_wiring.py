@@ -24,13 +24,12 @@ def test_without_a_broker_nothing_can_be_published() -> None:
         Wiring(Settings())
 
 
-@pytest.mark.parametrize("function", ["submit", "completion", "reaper"])
 @pytest.mark.parametrize(
-    ("environ", "named"),
+    ("function", "environ", "named"),
     [
-        ({}, "K_SINK"),
-        ({"K_SINK": SINK, "MOCHI_POOL_LIMIT": "none"}, "MOCHI_POOL_LIMIT: 'none'"),
-        ({"K_SINK": "http://"}, "the Broker's URL"),
+        ("submit", {}, "K_SINK"),
+        ("completion", {"K_SINK": SINK, "MOCHI_POOL_LIMIT": "none"}, "MOCHI_POOL_LIMIT: 'none'"),
+        ("reaper", {"K_SINK": "http://"}, "K_SINK"),
     ],
     ids=["missing", "wrong", "no host"],
 )
