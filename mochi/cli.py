@@ -14,6 +14,7 @@ import typer
 
 import mochi.machine as _up_and_demo  # noqa: F401 - importing it adds its commands to the app
 from mochi.app import Session, app, check_output
+from mochi.errors import InvalidArgument
 from mochi.exit_codes import ExitCode
 from mochi.follow import interrupted, print_events, see_through
 from mochi.live import view
@@ -66,6 +67,9 @@ def submit(
     """Ask for a video. Prints the job's id, or the job with --json."""
     text = read_prompt(prompt, file)
     check_output(output)
+    waits = wait or output is not None
+    if timeout is not None and not waits:
+        raise InvalidArgument("--timeout", "there is nothing to wait for", "together with --wait or --output")
     with Session.of(ctx).client() as client:
         job = client.submit(
             text,
@@ -82,7 +86,6 @@ def submit(
             queue=queue,
             deadline=deadline,
         )
-        waits = wait or output is not None
         if not as_json:
             say(clean(job.id))
         elif not waits:

@@ -14,7 +14,7 @@ __all__ = ["KINDS", "QUICK", "Make", "client_of"]
 
 KINDS = ("sync", "async")
 #: Retries as often as usual, with next to no pause.
-QUICK = Retry(pause=0.001, longest=0.5)
+QUICK = Retry(pause=0.001, longest=0.05)
 
 Make = Callable[..., Client]
 

@@ -105,6 +105,7 @@ def test_a_prompt_from_standard_input_or_a_file(mochi: Mochi, server: FakeServer
             "--output: no/such/folder/a.mp4: its folder does not exist",
         ),
         (("x", "-o", "/"), None, "--output: /: is a folder"),
+        (("x", "--timeout", "5"), None, "--timeout: there is nothing to wait for"),
     ],
 )
 def test_a_wrong_submission_asks_nothing(
