@@ -34,7 +34,7 @@ class System:
         """The address of one of its processes, as the table says."""
         match = re.search(rf"^\W*{name}\b.*?(\w+://\S+)", self.table, re.MULTILINE)
         assert match, self.table
-        return match[1]
+        return match[1].rstrip("/")
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Stop it; its exit code."""

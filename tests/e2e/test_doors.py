@@ -7,7 +7,8 @@ from typing import TypeAlias
 
 import httpx
 import pytest
-from cloudevents.http import CloudEvent, to_binary, to_structured
+from cloudevents.conversion import to_binary, to_structured
+from cloudevents.http import CloudEvent
 
 from mochi import Client
 from tests.e2e.system import System
@@ -19,7 +20,7 @@ MODES = pytest.mark.parametrize("convert", [to_binary, to_structured], ids=["bin
 
 
 def event(type_: str = "com.example.video.wanted") -> CloudEvent:
-    return CloudEvent({"type": type_, "source": "/tests/e2e"}, DATA)
+    return CloudEvent({"type": type_, "source": "/tests/e2e"}, dict(DATA))
 
 
 @MODES
@@ -44,7 +45,7 @@ def test_a_cloudevent_to_the_broker_is_brought_to_submit(
     wanted = event("dev.mochi.generation.submitted")
     wanted.data["prompt"] = prompt = f"a white star, {wanted['id']}"
     headers, body = convert(wanted)
-    answer = httpx.post(system.address("broker"), headers=headers, content=body)
+    answer = httpx.post(f"{system.address('broker')}/video/default", headers=headers, content=body)
     assert (answer.status_code, answer.content) == (202, b"")
     for _ in range(600):
         jobs = [job for job in client.list(limit=10) if job.request.prompt == prompt]
