@@ -184,6 +184,8 @@ def spec_text(spec: VideoSpec) -> str:
 
 def _spec(text: str) -> VideoSpec:
     data = json.loads(text)
+    if not isinstance(data, dict):
+        raise TypeError("the request is no object")
     spec = VideoSpec(**{name: value for name, value in data.items() if name in _SPEC_FIELDS})
     if not isinstance(spec.num_inference_steps, int) or spec.num_inference_steps < 1:
         raise ValueError("num_inference_steps")

@@ -53,7 +53,7 @@ local hashes, order, before = {}, {}, {}
 local function open(key)
   if not hashes[key] then
     local hash, old = {}, {}
-    local flat = redis.call('HGETALL', key)
+    local flat = redis.pcall('HGETALL', key) -- what is no hash counts as empty: it stops no other job
     for i = 1, #flat, 2 do hash[flat[i]], old[flat[i]] = flat[i + 1], flat[i + 1] end
     hashes[key], before[key] = hash, old
     order[#order + 1] = key
@@ -81,10 +81,10 @@ end
 
 local ids = {} -- job → id
 
--- The job, or nil where it never was or has expired.
+-- The job, or nil where it never was, has expired, or cannot be told from its record.
 local function load(id)
   local job = open('job:' .. id)
-  if not job.status or job.expired then return nil end
+  if not (job.status and job.queue and tonumber(job.seq)) or job.expired then return nil end
   ids[job] = id
   return job
 end

@@ -13,7 +13,7 @@ from jobs.request import VideoSpec
 from jobs.settings import Settings
 from jobs.store import Idempotency, JobStore, Lease, NewJob, Submission
 
-__all__ = ["CLOCK", "T0", "Rig", "SPEC", "done", "failed", "new_job", "video"]
+__all__ = ["CLOCK", "SPEC", "T0", "Rig", "done", "failed", "new_job", "video"]
 
 CLOCK = "return tonumber(redis.call('GET', 'now') or 0)"
 T0 = 1_767_323_045_000_006  # 2026-01-02T03:04:05.000006Z

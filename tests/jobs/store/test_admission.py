@@ -176,3 +176,12 @@ async def test_a_job_that_was_removed_by_hand_blocks_nobody(rig: Rig, queue: str
     await rig.redis.delete(f"job:{gone.id}")
     assert await rig.run(first.id) == [third.id]
     assert (await rig.store.get(third.id)).phase is Phase.STARTING
+
+
+async def test_a_damaged_record_blocks_nobody(rig: Rig) -> None:
+    first = (await rig.submit()).job
+    no_queue, no_hash, last = [(await rig.submit()).job for _ in range(3)]
+    await rig.redis.hdel(f"job:{no_queue.id}", "queue")
+    await rig.redis.delete(f"job:{no_hash.id}")
+    await rig.redis.set(f"job:{no_hash.id}", "text")
+    assert await rig.run(first.id) == [last.id]
