@@ -57,9 +57,7 @@ async def test_every_combination_of_filters(rig: Rig) -> None:
         jobs[job.id] = await rig.store.get(job.id)
     for status, queue in product([None, *Status], [None, "short-low", "long-high"]):
         wanted = [
-            j.id
-            for j in reversed(jobs.values())
-            if status in (None, j.status) and queue in (None, j.queue)
+            j.id for j in reversed(jobs.values()) if status in (None, j.status) and queue in (None, j.queue)
         ]
         for limit in (1, 7, 200):
             assert [i for p in await pages(rig, limit, status, queue) for i in p] == wanted
