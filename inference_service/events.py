@@ -11,15 +11,15 @@ import re
 from collections.abc import Callable
 
 import structlog
-from eventing.codec import InvalidEvent, decode, encode
-from eventing.events import TYPE_PREFIX, Event, event_for
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 
+from eventing.codec import InvalidEvent, decode, encode
+from eventing.events import TYPE_PREFIX, Event, event_for
 from inference_service.http_errors import problem
 from inference_service.predict import SOURCE, Predictor
-from jobs.errors import MochiError
+from jobs.errors import FieldError, MochiError
 from jobs.job import Delivery, EventKind
 
 __all__ = ["NotLoaded", "add_events_route"]
@@ -99,16 +99,20 @@ async def _body(request: Request) -> bytes:
     async for chunk in request.stream():
         body += chunk
         if len(body) > _BODY_LIMIT:
-            raise InvalidEvent(f"the event is larger than {_BODY_LIMIT} bytes")
+            raise InvalidEvent([FieldError("body", "is too large", f"at most {_BODY_LIMIT} bytes")])
     return body
 
 
 def _wanted(event: Event) -> tuple[str, int]:
     """The job that the event wants done, and which delivery of it this is (0: it does not say)."""
+    faults = []
     if event.type not in _TYPES:
-        raise InvalidEvent(f"type: {event.type[:100]!r} is not handled here; {' and '.join(_TYPES)} are")
+        faults.append(FieldError("type", f"{event.type[:100]!r} is not handled here", " and ".join(_TYPES)))
     job_id = event.data.get("job_id")
     if not isinstance(job_id, str) or not _JOB_ID.fullmatch(job_id):
-        raise InvalidEvent("data.job_id: is no job id; 32 lower-case hexadecimal digits are")
+        rule = "a string of 32 lower-case hexadecimal digits"
+        faults.append(FieldError("data.job_id", "is no job id", rule))
+    if faults:
+        raise InvalidEvent(faults)
     delivery = event.extensions.get("delivery", "")
-    return job_id, int(delivery) if delivery.isascii() and delivery.isdigit() else 0
+    return str(job_id), int(delivery) if delivery.isascii() and delivery.isdigit() else 0

@@ -16,9 +16,10 @@ __all__ = ["kserve_error", "problem"]
 
 
 def problem(error: MochiError) -> Response:
-    """A problem document."""
+    """A problem document, with the wrong fields one by one."""
     return JSONResponse(
-        {"type": error.slug, "title": error.title, "status": error.status, "detail": str(error)},
+        {"type": error.slug, "title": error.title, "status": error.status, "detail": str(error)}
+        | _fields(error),
         error.status,
         headers=_headers(error),
         media_type="application/problem+json",
@@ -26,14 +27,15 @@ def problem(error: MochiError) -> Response:
 
 
 async def kserve_error(_request: Request, error: Exception) -> Response:
-    """KServe's shape, with the wrong fields of a request one by one. A Starlette exception handler."""
+    """KServe's shape, with the wrong fields one by one. A Starlette exception handler."""
     assert isinstance(error, MochiError)  # noqa: S101  # it is registered for this class alone
-    body: dict[str, object] = {"error": str(error)}
-    if isinstance(error, InvalidRequest):
-        body["errors"] = [
-            {"field": e.field, "problem": e.problem, "allowed": e.allowed} for e in error.errors
-        ]
-    return JSONResponse(body, error.status, headers=_headers(error))
+    return JSONResponse({"error": str(error)} | _fields(error), error.status, headers=_headers(error))
+
+
+def _fields(error: MochiError) -> dict[str, object]:
+    if not isinstance(error, InvalidRequest):
+        return {}
+    return {"errors": [{"field": e.field, "problem": e.problem, "allowed": e.allowed} for e in error.errors]}
 
 
 def _headers(error: MochiError) -> dict[str, str]:

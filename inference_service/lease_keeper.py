@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import threading
 import time
 from collections import deque
@@ -17,14 +16,14 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Protocol
 
+import structlog
+
 from inference_service.pipeline import Stop, StopReason
 from jobs.errors import StoreUnavailable
 from jobs.job import Phase
 from jobs.store import Lease, Renewal
 
 __all__ = ["PHASE_LIMITS", "LeaseKeeper", "Renewing"]
-
-log = logging.getLogger(__name__)
 
 #: Seconds without progress after which a phase counts as stuck: the lease is renewed no more, and the job
 #: goes to another. Each is several times what the phase takes at full size on the slowest GPU that fits it.
@@ -54,7 +53,7 @@ class Renewing(Protocol):
 
 
 class LeaseKeeper:
-    """Use it as a context manager around the work. Its methods may be called from any thread."""
+    """Start it before the work, close it after. Its methods may be called from any thread."""
 
     def __init__(
         self,
@@ -81,16 +80,28 @@ class LeaseKeeper:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._wake = asyncio.Event()
         self._thread = threading.Thread(target=self._main, name=f"lease-{lease.job.id[:8]}", daemon=True)
+        # A new thread has none of the facts that are bound to its maker's log lines.
+        self._log = structlog.get_logger(__name__).bind(
+            job=lease.job.id, attempt=lease.attempt, queue=lease.job.queue
+        )
 
     def __enter__(self) -> LeaseKeeper:
-        self._thread.start()
+        self.start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def start(self) -> None:
+        """Renew from now on."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Renew no more. Blocks for at most one call that Redis does not answer."""
         with self._changed:
             self._closing = True
         self._wake_up()
-        self._thread.join(timeout=5)  # at most one call that Redis does not answer; the thread is a daemon
+        self._thread.join(timeout=5)  # the thread is a daemon
 
     @property
     def reason(self) -> StopReason | None:
@@ -143,8 +154,8 @@ class LeaseKeeper:
     def _main(self) -> None:
         try:
             asyncio.run(self._keep())
-        except Exception:  # a defect: without this thread the work must not go on
-            log.exception("the lease's thread failed")
+        except Exception:  # noqa: BLE001  # a defect: without this thread the work must not go on
+            self._log.exception("lease_thread_failed")
             with self._changed:
                 self._reason = StopReason.LOST
                 self._changed.notify_all()
@@ -181,7 +192,7 @@ class LeaseKeeper:
             heartbeat = self._tried_at + self._lease.seconds / _RENEWALS_A_LEASE
             stuck_at = self._progress_at + self._limits[self._current[0]]
             if heartbeat > stuck_at:
-                log.error("%s makes no progress: the lease is renewed no more", self._current[0])
+                self._log.error("stuck", phase=self._current[0], consequence="the lease is renewed no more")
                 return None
             return heartbeat - now
 
@@ -195,7 +206,7 @@ class LeaseKeeper:
             with self._changed:
                 self._failures += 1
                 if self._failures == 1:
-                    log.warning("the lease of job %s could not be renewed: %s", self._lease.job.id, error)
+                    self._log.warning("lease_not_renewed", reason=str(error))
             return
         with self._changed:
             self._failures = 0

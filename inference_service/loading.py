@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
+
+import structlog
 
 from inference_service.null_pipeline import NO_MODEL, NullPipeline
 from inference_service.pipeline import VideoPipeline
@@ -12,6 +15,10 @@ from jobs.errors import ConfigurationError
 from jobs.settings import DEFAULT_MODEL, Settings
 
 __all__ = ["load_pipeline", "usable_cores"]
+
+_LONGEST_REASON = 300  # characters
+
+log = structlog.get_logger(__name__)
 
 
 def load_pipeline(settings: Settings) -> VideoPipeline:
@@ -27,8 +34,7 @@ def load_pipeline(settings: Settings) -> VideoPipeline:
     try:
         if settings.model_dir is not None:
             setting = f"MODEL_DIR={settings.model_dir}"
-            if not settings.model_dir.is_dir():  # diffusers would take it for a repository of the hub
-                raise FileNotFoundError("there is no such folder")
+            _check_folder(settings.model_dir)
             return mochi_pipeline.load_mochi(settings.model_dir, settings.model_dir.name)
         if settings.model_name == DEFAULT_MODEL:
             setting = f"SCRATCH_DIR={settings.scratch_dir}"
@@ -37,9 +43,36 @@ def load_pipeline(settings: Settings) -> VideoPipeline:
         setting = f"MODEL_NAME={settings.model_name}"
         repository = settings.model_name.removeprefix("hf://")
         return mochi_pipeline.load_mochi(repository, repository, settings.hf_token)
-    except (OSError, ValueError, KeyError) as error:
-        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise ConfigurationError(f"{setting}: the model cannot be loaded: {reason}") from error
+    except Exception as error:  # diffusers, transformers and safetensors raise errors of many classes
+        log.debug("load_failed", exc_info=True)
+        raise ConfigurationError(f"{setting}: the model cannot be loaded: {_reason(error)}") from error
+
+
+def _check_folder(folder: Path) -> None:
+    """Refuse what diffusers would take, or would refuse in words that say nothing. Raises ValueError."""
+    if not folder.is_dir():
+        raise ValueError("there is no such folder")
+    try:
+        index = json.loads((folder / "model_index.json").read_text("utf-8"))
+        kind = index["_class_name"]
+    except FileNotFoundError:
+        raise ValueError("it is no diffusers folder: it has no model_index.json") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"its model_index.json cannot be read: {error}") from None
+    if kind != "MochiPipeline":
+        raise ValueError(f"it is a {kind}; only a MochiPipeline is served")
+    for part in ("scheduler", "text_encoder", "tokenizer", "transformer", "vae"):
+        if not (folder / part).is_dir():
+            raise ValueError(f"it has no folder {part}")
+
+
+def _reason(error: BaseException) -> str:
+    """One line, and not a long one."""
+    if "not fully cached" in str(error) and error.__cause__ is not None:
+        why = f"{type(error.__cause__).__name__}: {_reason(error.__cause__)}"
+        return f"it is not in the hub's cache, and the hub cannot be asked ({why})"
+    line = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    return line if len(line) <= _LONGEST_REASON else f"{line[:_LONGEST_REASON]} …"
 
 
 def usable_cores() -> int:

@@ -13,11 +13,14 @@ from __future__ import annotations
 import gc
 import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import diffusers
 import numpy as np
+import structlog
 import torch
 import transformers
 from diffusers import (
@@ -44,13 +47,19 @@ from jobs.request import VideoSpec
 
 __all__ = ["MochiVideoPipeline", "build_model", "load_mochi", "use_threads"]
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 
 _Pipe: TypeAlias = Any  # a MochiPipeline
 
 #: Room that denoising and the tiled decode take beside the weights at 848x480 with 163 frames, in bytes.
 #: Where the GPU has less, the parts of the model take turns on it.
 _WORKING_SET = 24 * 2**30
+
+#: Tokens that the model reads of a prompt (MochiPipeline's own default); the rest is cut off.
+_MAX_TOKENS = 256
+
+#: How torch and the libraries below it say that memory ran out, where they have no exception for it.
+_OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "STATUS_ALLOC_FAILED")
 
 
 class MochiVideoPipeline:
@@ -68,17 +77,20 @@ class MochiVideoPipeline:
     def generate(self, spec: VideoSpec, report: Report) -> Frames:
         """See VideoPipeline.generate. The same spec gives the same bytes on the same kind of machine."""
         try:
+            # Not inference_mode: with offloading, accelerate moves the weights outside of it too, and
+            # torch refuses to change in place what was made inside.
             with torch.no_grad():
                 return self._generate(spec, report)
         except (Stop, GenerationError):
             raise
         except Exception as error:
-            log.exception("the pipeline failed")
+            log.exception("pipeline_failed")
             out_of_memory = _is_out_of_memory(error)
             failure = OutOfMemory(spec) if out_of_memory else PipelineFailed(type(error).__name__)
         finally:
             self._release()
         # Raised here and not above: as its context, `error` would keep the tensors of its frames alive.
+        gc.collect()
         raise failure
 
     def _generate(self, spec: VideoSpec, report: Report) -> Frames:
@@ -92,10 +104,15 @@ class MochiVideoPipeline:
         return self._decode(spec, latents)
 
     def _encode(self, spec: VideoSpec) -> dict[str, torch.Tensor | None]:
+        for field, text in (("prompt", spec.prompt), ("negative_prompt", spec.negative_prompt)):
+            tokens = len(self._pipe.tokenizer(text, verbose=False).input_ids)
+            if tokens > _MAX_TOKENS:
+                log.warning("prompt_cut", field=field, tokens=tokens, read=_MAX_TOKENS)
         embeds, mask, negative_embeds, negative_mask = self._pipe.encode_prompt(
             spec.prompt,
             spec.negative_prompt,
             do_classifier_free_guidance=spec.guidance_scale > 1.0,  # as the pipeline decides it
+            max_sequence_length=_MAX_TOKENS,
         )
         return {
             "prompt_embeds": embeds,
@@ -129,11 +146,13 @@ class MochiVideoPipeline:
 
     def _decode(self, spec: VideoSpec, latents: torch.Tensor) -> Frames:
         vae = self._pipe.vae
-        mean, std = (
-            torch.tensor(values).view(1, -1, 1, 1, 1).to(latents.device, latents.dtype)
-            for values in (vae.config.latents_mean, vae.config.latents_std)
-        )
-        latents = latents * std / vae.config.scaling_factor + mean
+        latents = latents / vae.config.scaling_factor
+        if vae.config.latents_mean is not None and vae.config.latents_std is not None:
+            mean, std = (
+                torch.tensor(values).view(1, -1, 1, 1, 1).to(latents.device, latents.dtype)
+                for values in (vae.config.latents_mean, vae.config.latents_std)
+            )
+            latents = latents * std + mean
         video = vae.decode(latents, return_dict=False)[0][0]  # (3, frames, height, width), -1 to 1
         if not torch.isfinite(video).all():
             raise InvalidFrames("decoding")
@@ -155,22 +174,64 @@ def load_mochi(source: str | Path, name: str, token: str | None = None) -> Mochi
     """Load a diffusers folder, or a repository of the hub: bfloat16 on a GPU, float32 on a CPU.
 
     The profile is the one that ships for `name`, else it is read from the model's configuration.
-    Raises OSError or ValueError when the model is not there or is no Mochi.
+    Raises an Exception of any class (diffusers' and safetensors' own among them) when the model is not
+    there, is torn or is no Mochi.
     """
     _quieten()
     cuda = torch.cuda.is_available()
-    pipe: _Pipe = MochiPipeline.from_pretrained(
-        source,
-        dtype=torch.bfloat16 if cuda else torch.float32,
-        token=token,
-        local_files_only=isinstance(source, Path),
-    )
+    pipe = _read(source, token, cuda)
+    pieces, rows = len(pipe.tokenizer), pipe.text_encoder.config.vocab_size
+    if pieces < rows // 2:  # transformers makes an empty tokenizer where the files are missing
+        raise ValueError(f"its tokenizer has {pieces} pieces, and its text encoder {rows}")
     pipe.set_progress_bar_config(disable=True)
     pipe.vae.enable_tiling()  # bounds the decode's memory; a frame below a tile (256 pixels) is not cut
     if cuda:
         _place(pipe)
     profile = shipped_profile(name) or read_profile(name, pipe.transformer.config, pipe.vae.config, cuda)
     return MochiVideoPipeline(pipe, profile)
+
+
+def _read(source: str | Path, token: str | None, cuda: bool) -> _Pipe:
+    """The pipeline on the CPU. Weights may be there in full precision, in bfloat16 or both."""
+    failure: Exception | None = None
+    for variant in ("bf16", None) if cuda else (None, "bf16"):
+        try:
+            with _refusing_gaps():
+                return MochiPipeline.from_pretrained(
+                    source,
+                    dtype=torch.bfloat16 if cuda else torch.float32,
+                    variant=variant,
+                    token=token,
+                    local_files_only=isinstance(source, Path),
+                    use_safetensors=True,  # a pickle may run any code
+                )
+        except (OSError, ValueError) as error:  # no such variant, or no such model
+            if failure is None or variant is None:
+                failure = error
+    assert failure is not None  # noqa: S101  # both were tried
+    raise failure
+
+
+@contextmanager
+def _refusing_gaps() -> Iterator[None]:
+    """Raise ValueError where weights are missing: diffusers makes up the rest, and only logs it."""
+    gaps: list[str] = []
+
+    class Listener(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if "newly initialized" in record.getMessage():
+                gaps.append(record.getMessage())
+
+    listener, loggers = Listener(), [logging.getLogger(name) for name in ("diffusers", "transformers")]
+    for logger in loggers:
+        logger.addHandler(listener)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeHandler(listener)
+    if gaps:
+        raise ValueError("its weights are not whole: they lack some that its configuration asks for")
 
 
 def use_threads(count: int) -> None:
@@ -198,7 +259,7 @@ def build_model(parts: ModelParts, folder: Path) -> None:
 def _place(pipe: _Pipe) -> None:
     modules = (pipe.text_encoder, pipe.transformer, pipe.vae)
     weights = sum(p.numel() * p.element_size() for m in modules for p in m.parameters())
-    memory = torch.cuda.get_device_properties(0).total_memory
+    memory, _ = torch.cuda.mem_get_info()  # what is free: others may use this GPU too
     if weights + _WORKING_SET <= memory or weights < memory // 20:
         pipe.to("cuda")
     else:
@@ -206,13 +267,16 @@ def _place(pipe: _Pipe) -> None:
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    # On a CPU torch raises a plain RuntimeError: "… DefaultCPUAllocator: can't allocate memory: …".
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error)
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _OUT_OF_MEMORY)
 
 
 def _quieten() -> None:
     # Mochi asks for float32 inside an autocast; a CPU's has only the short types, and says so at each job.
     warnings.filterwarnings("ignore", "In CPU autocast", UserWarning)
+    # It quotes the prompt at length where it is cut off; the adapter says it in a line of its own.
+    logging.getLogger("diffusers.pipelines.mochi.pipeline_mochi").setLevel(logging.ERROR)
     # Both libraries print progress bars to standard error and bring a log handler of their own.
     for library in (diffusers.utils.logging, transformers.utils.logging):
         library.disable_progress_bar()

@@ -18,7 +18,7 @@ from kserve import InferOutput, InferRequest, InferResponse, Model
 from inference_service.events import InternalError
 from inference_service.predict import Predictor
 from jobs.errors import FieldError, InvalidRequest, MochiError
-from jobs.job import Delivery, Job, Status
+from jobs.job import Job, Outcome, Status
 from jobs.logs import trace_id
 from jobs.request import draw_seed, parse_request, resolve
 from jobs.store import NewJob
@@ -90,6 +90,7 @@ class MochiModel(Model):  # type: ignore[misc]  # kserve has no types
 
     async def _do(self, fields: object, traceparent: str) -> Job:
         """Submit with a credit, work, publish the end; the job as it ended."""
+        self._predictor.check_free()  # the pool may have a credit although the GPU of this process is taken
         tools = self._predictor.tools
         profile = tools.pipeline.profile
         request = parse_request(fields, profile, self._queues)
@@ -100,15 +101,27 @@ class MochiModel(Model):  # type: ignore[misc]  # kserve has no types
             NewJob(uuid.uuid4().hex, spec, seconds, traceparent=known_trace)
         )
         job = submission.job
-        reply = await self._predictor.handle(job.id, job.delivery)
+        try:
+            reply = await self._predictor.handle(job.id, job.delivery)
+        except MochiError:
+            await self._abandon(job.id)
+            raise
         if reply is not None:
-            # Its completion goes the way of every job's: an event, by which the credit comes back.
+            # It goes the way of every job's: as an event, and at its completion the credit comes back.
             await self._predictor.publish(reply)
-            return _ended(await tools.store.get(job.id), reply)
-        # Another predictor has it: this one was busy for so long that the reaper sent it on.
+        if reply is not None and reply.outcome is not None:
+            return _ended(await tools.store.get(job.id), reply.outcome)
+        # Another predictor goes on with it: this one shuts down, or lost the job's lease.
         async for _ in tools.store.follow(job.id):
             pass
         return await tools.store.get(job.id)
+
+    async def _abandon(self, job_id: str) -> None:
+        """Nobody waits for this job any more: its call is answered with an error."""
+        try:
+            await self._predictor.cancel(job_id)
+        except MochiError as error:
+            log.warning("not_cancelled", job=job_id, reason=str(error))
 
     def _prediction(self, job: Job) -> dict[str, Any]:
         if job.status is Status.CANCELLED:
@@ -125,10 +138,9 @@ class MochiModel(Model):  # type: ignore[misc]  # kserve has no types
         }
 
 
-def _ended(job: Job, delivery: Delivery) -> Job:
+def _ended(job: Job, outcome: Outcome) -> Job:
     """The job with the outcome that is recorded for it, whether or not its event has arrived yet."""
-    outcome = delivery.outcome
-    if job.status.terminal or outcome is None:
+    if job.status.terminal:
         return job
     return replace(
         job,
@@ -147,6 +159,8 @@ def _instance(payload: object) -> object:
             payload = json.loads(payload)
         except ValueError:
             raise InvalidRequest([FieldError("body", "is no JSON", "a JSON object")]) from None
+    if isinstance(payload, Mapping) and "specversion" in payload:
+        payload = payload.get("data")  # KServe leaves an event as it is where it lacks an optional `time`
     instances = payload.get("instances") if isinstance(payload, Mapping) else None
     if not isinstance(instances, list) or len(instances) != 1:
         problem = f"has {len(instances)} elements" if isinstance(instances, list) else "is missing or no list"

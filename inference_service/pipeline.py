@@ -91,12 +91,14 @@ class InvalidFrames(GenerationError):
 
 
 class PipelineFailed(GenerationError):
-    """Anything else that went wrong inside the model or its libraries. `kind` names it in a word."""
+    """Anything else that went wrong while the video was made. `kind` names it in a word."""
 
     code = "pipeline_error"
 
     def __init__(self, kind: str) -> None:
-        super().__init__(f"The model failed with an internal error ({kind}); the predictor's log has it.")
+        super().__init__(
+            f"Making the video failed with an internal error ({kind}); the predictor's log has it."
+        )
 
 
 class VideoPipeline(Protocol):

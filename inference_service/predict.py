@@ -7,21 +7,21 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
 
 import structlog
+
 from eventing.dispatch import dispatch
 from eventing.publisher import Publisher
-
 from inference_service.lease_keeper import LeaseKeeper, Renewing
 from inference_service.metrics import JOBS
 from inference_service.pipeline import StopReason, VideoPipeline
 from inference_service.work import Work, growing_pauses
-from jobs.errors import MochiError, StoreUnavailable
+from jobs.errors import MochiError, PoolBusy, StoreUnavailable
 from jobs.job import Delivery, Outcome
 from jobs.logs import trace_id
 from jobs.storage import VideoStorage
@@ -35,6 +35,9 @@ SOURCE = "/mochi/predictor"
 #: Seconds for which recording is tried again while Redis is away. The lease may still be ours then: after
 #: a restart of Redis every lease is extended once.
 _RECORD_PATIENCE = 600.0
+
+#: Seconds after which a caller who is refused because the GPU is taken may try again.
+_RETRY_AFTER = 10
 
 log = structlog.get_logger(__name__)
 
@@ -57,7 +60,7 @@ class Tools:
     pipeline: VideoPipeline
     connect: Callable[[], Renewing]  # makes a store for the lease's own thread and event loop
     publisher: Publisher | None  # None: no Broker is known, and unsent replies are left to the reaper
-    scratch_dir: Path
+    scratch_dir: Path  # of this process alone
     slot: str  # names this process in the job's record
 
 
@@ -99,28 +102,45 @@ class Predictor:
 
     async def publish(self, delivery: Delivery) -> None:
         """Send an event to the Broker. If that fails it is logged; the record says that it is due."""
+        await self._dispatch([delivery])
+
+    async def cancel(self, job_id: str) -> None:
+        """Cancel a job that nobody waits for. Raises StoreUnavailable, JobNotFound."""
+        await self._dispatch((await self.tools.store.cancel(job_id)).deliveries)
+
+    async def _dispatch(self, deliveries: Sequence[Delivery]) -> None:
         if self.tools.publisher is None:
-            log.warning("reply_left_to_the_reaper", job=delivery.job_id, reason="K_SINK is not set")
+            for delivery in deliveries:
+                log.warning("event_left_to_the_reaper", job=delivery.job_id, reason="K_SINK is not set")
             return
-        await dispatch(self.tools.store, self.tools.publisher, SOURCE, [delivery])
+        await dispatch(self.tools.store, self.tools.publisher, SOURCE, deliveries)
 
-    def drain(self) -> None:
-        """Take no new job; the one at work goes on."""
-        self._draining = True
+    def check_free(self) -> None:
+        """Raise ShuttingDown or PoolBusy where a new job would not be begun at once."""
+        if self._draining:
+            raise ShuttingDown("this predictor is shutting down")
+        if self._tasks:
+            raise PoolBusy(_RETRY_AFTER)
 
-    async def stop(self, seconds: float) -> bool:
-        """Stop the work at its next step and wait; whether it has stopped in time.
+    async def end(self, grace: float, patience: float) -> bool:
+        """Take no new job and let the one at work end; whether all has ended.
 
-        Nothing is recorded of it: its lease runs out, and the reaper gives it to another.
+        After `grace` seconds the work is stopped at its next step, for which `patience` seconds are
+        given, and the job is handed to another predictor.
         """
-        self.drain()
+        self._draining = True
+        if await self._ended(grace):
+            return True
         if self._keeper is not None:
             self._keeper.abort(StopReason.SHUTDOWN)
+        return await self._ended(patience)
+
+    async def _ended(self, seconds: float) -> bool:
         tasks = {*self._tasks.values(), *self._publishing}
-        if tasks:
-            _, running = await asyncio.wait(tasks, timeout=seconds)
-            return not running
-        return True
+        if not tasks:
+            return True
+        _, running = await asyncio.wait(tasks, timeout=seconds)
+        return not running
 
     async def _publish(self, reply: asyncio.Task[Delivery | None]) -> None:
         try:
@@ -151,38 +171,43 @@ class Predictor:
 
     async def _work(self, lease: Lease, claimed_at: float) -> Delivery | None:
         tools = self.tools
-        with LeaseKeeper(lease, tools.connect, claimed_at) as keeper:
-            self._keeper = keeper
-            try:
-                work = Work(lease, keeper, tools.pipeline, tools.storage, self._gpu, tools.scratch_dir)
-                outcome = await work.run()
-                if isinstance(outcome, StopReason):
-                    JOBS.labels(outcome).inc()
-                    log.warning("stopped", reason=outcome)
-                    if outcome is StopReason.SHUTDOWN:
-                        raise ShuttingDown("this predictor is shutting down; the job starts again elsewhere")
-                    return None
-                # The last phase is seen before the end is.
-                await asyncio.to_thread(keeper.flush, 1.0)
-                reply = await self._record(lease, outcome, keeper)
-            finally:
-                self._keeper = None
+        keeper = self._keeper = LeaseKeeper(lease, tools.connect, claimed_at)
+        keeper.start()
+        try:
+            work = Work(lease, keeper, tools.pipeline, tools.storage, self._gpu, tools.scratch_dir)
+            outcome = await work.run()
+            if isinstance(outcome, StopReason):
+                JOBS.labels(outcome).inc()
+                log.warning("stopped", reason=outcome)
+                return await self._handed_over(lease) if outcome is StopReason.SHUTDOWN else None
+            # The last phase is seen before the end is.
+            await asyncio.to_thread(keeper.flush, 1.0)
+            reply = await self._record(lease, outcome, keeper)
+        finally:
+            self._keeper = None
+            await asyncio.to_thread(keeper.close)
         seconds = {str(phase): round(taken, 3) for phase, taken in work.clock.seconds.items()}
         JOBS.labels(outcome.kind if reply else StopReason.LOST).inc()
         error = outcome.error.code if outcome.error else None
         log.info("recorded" if reply else "lost", outcome=outcome.kind, error=error, seconds=seconds)
         return reply
 
+    async def _handed_over(self, lease: Lease) -> Delivery | None:
+        """The event by which another predictor goes on with the job."""
+        try:
+            return await self.tools.store.yield_(lease)
+        except StoreUnavailable:
+            message = "this predictor is shutting down; the job starts again when its lease has run out"
+            raise ShuttingDown(message) from None
+
     async def _record(self, lease: Lease, outcome: Outcome, keeper: LeaseKeeper) -> Delivery | None:
         give_up_at = time.monotonic() + _RECORD_PATIENCE
         async for _ in growing_pauses(longest=2.0):
-            if keeper.reason is StopReason.LOST or keeper.reason is StopReason.SHUTDOWN:
-                return None
             try:
                 return await self.tools.store.record(lease, outcome)
             except StoreUnavailable as error:
                 log.warning("record_retried", reason=str(error))
-                if time.monotonic() > give_up_at:
+                if keeper.reason in (StopReason.LOST, StopReason.SHUTDOWN) or time.monotonic() > give_up_at:
                     return None
         raise AssertionError("the pauses never end")
 

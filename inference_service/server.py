@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import signal
 import socket
 import threading
@@ -21,19 +20,20 @@ from types import FrameType
 from typing import TypeVar
 
 import structlog
-from eventing.publisher import HttpPublisher
 from fastapi import FastAPI
 from kserve import ModelServer
 from kserve.model_server import app
 
+from eventing.publisher import HttpPublisher
 from inference_service.events import add_events_route
 from inference_service.http_errors import kserve_error
 from inference_service.loading import load_pipeline
 from inference_service.model import MochiModel
 from inference_service.pipeline import VideoPipeline
 from inference_service.predict import Predictor, Tools
+from inference_service.scratch import Scratch
 from inference_service.work import growing_pauses
-from jobs.errors import MochiError, StorageUnavailable, StoreUnavailable
+from jobs.errors import ConfigurationError, MochiError, StorageUnavailable, StoreUnavailable
 from jobs.settings import Settings
 from jobs.storage import S3VideoStorage
 from jobs.store import JobStore
@@ -45,7 +45,6 @@ T = TypeVar("T")
 #: Seconds to wait at the end for the work to stop: a denoising step at full size. A phase without steps
 #: may take longer; the process ends without it.
 _STOP_SECONDS = 5
-_STALE_FILES_SECONDS = 3600.0
 
 log = structlog.get_logger(__name__)
 
@@ -68,7 +67,8 @@ class PredictorServer(ModelServer):  # type: ignore[misc]  # kserve has no types
         self._publisher = HttpPublisher(settings.k_sink) if settings.k_sink else None
         self._predictor: Predictor | None = None
         self._model: MochiModel | None = None
-        self._ending: asyncio.Task[None] | None = None
+        self._scratch: Scratch | None = None
+        self._ending: asyncio.Task[bool] | None = None
         #: Why the start failed; None: it did not.
         self.failure: MochiError | None = None
         #: Whether a thread is still at work although the server has ended.
@@ -92,11 +92,11 @@ class PredictorServer(ModelServer):  # type: ignore[misc]  # kserve has no types
         if not loading.done():
             loading.cancel()
             self.stuck = True  # in from_pretrained, which cannot be interrupted
-        if self._ending is not None:
-            self._ending.cancel()
-        if self._predictor is not None and not await self._predictor.stop(0.1):
+        if self._ending is not None and not await self._ending:
             log.error("work_abandoned", reason="it came to no step at which it could stop")
             self.stuck = True
+        if self._scratch is not None:
+            self._scratch.close()
         if self._publisher is not None:
             await self._publisher.aclose()
         await self._store.close()
@@ -104,9 +104,11 @@ class PredictorServer(ModelServer):  # type: ignore[misc]  # kserve has no types
     async def _load(self) -> None:
         settings = self._settings
         started = time.monotonic()
+        # What is set wrongly is said before minutes are spent on loading.
         await _patiently("storage", lambda: asyncio.to_thread(self._storage.check))
+        await _patiently("store", self._store.ping)
+        self._scratch = await asyncio.to_thread(_open_scratch, settings.scratch_dir)
         pipeline: VideoPipeline = await _in_thread("load", lambda: load_pipeline(settings))
-        await asyncio.to_thread(_remove_stale_files, settings.scratch_dir / "jobs")
         await _patiently("store", lambda: self._store.save_profile(pipeline.profile))
         tools = Tools(
             store=self._store,
@@ -114,7 +116,7 @@ class PredictorServer(ModelServer):  # type: ignore[misc]  # kserve has no types
             pipeline=pipeline,
             connect=lambda: JobStore.connect(settings),
             publisher=self._publisher,
-            scratch_dir=settings.scratch_dir,
+            scratch_dir=self._scratch.folder,
             slot=f"{socket.gethostname()}:{os.getpid()}",
         )
         self._predictor = Predictor(tools)
@@ -141,12 +143,9 @@ class PredictorServer(ModelServer):  # type: ignore[misc]  # kserve has no types
         if self._model is not None:
             self._model.ready = False
         if self._predictor is not None and self._ending is None:
-            self._predictor.drain()
-            self._ending = asyncio.create_task(self._stop_after_grace(self._predictor))
-
-    async def _stop_after_grace(self, predictor: Predictor) -> None:
-        await asyncio.sleep(self._settings.grace_seconds)
-        await predictor.stop(_STOP_SECONDS)
+            self._ending = asyncio.create_task(
+                self._predictor.end(self._settings.grace_seconds, _STOP_SECONDS)
+            )
 
 
 def _before_signal(call: Callable[[], object]) -> None:
@@ -197,9 +196,8 @@ async def _in_thread(name: str, call: Callable[[], T]) -> T:
     return await result
 
 
-def _remove_stale_files(folder: Path) -> None:
-    """Remove what processes that were killed left behind; a job's files are minutes old at most."""
-    oldest = time.time() - _STALE_FILES_SECONDS
-    for path in folder.glob("*"):
-        if path.stat().st_mtime < oldest:
-            shutil.rmtree(path, ignore_errors=True)
+def _open_scratch(root: Path) -> Scratch:
+    try:
+        return Scratch(root)
+    except OSError as error:
+        raise ConfigurationError(f"SCRATCH_DIR={root}: cannot be written: {error.strerror}") from None

@@ -14,8 +14,9 @@ import string
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from tempfile import mkdtemp
 from typing import Any
+
+from inference_service.scratch import locked
 
 __all__ = ["TINY_MOCHI", "ModelParts", "tiny_model_folder"]
 
@@ -93,25 +94,25 @@ def tiny_model_folder(scratch_dir: Path, build: Callable[[ModelParts, Path], Non
 
     The name holds a digest of the model, so that another version of it is another folder. A folder
     appears whole, by one rename; one whose files do not match its list (a torn disk, a deleted file) is
-    built again. Several processes may do this at once.
+    built again. Several processes may do this at once: one builds, the others wait.
+    Raises OSError where the folder cannot be written.
     """
-    folder = scratch_dir / "models" / f"tiny-mochi-{TINY_MOCHI.digest()}"
-    if _whole(folder):
-        return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(mkdtemp(prefix=".tiny-mochi-", dir=folder.parent))
-    try:
-        build(TINY_MOCHI, part)
-        sizes = {str(p.relative_to(part)): p.stat().st_size for p in part.rglob("*") if p.is_file()}
-        (part / _LIST).write_text(json.dumps(sizes, indent=1), "utf-8")
-        shutil.rmtree(folder, ignore_errors=True)
+    models = scratch_dir / "models"
+    folder = models / f"tiny-mochi-{TINY_MOCHI.digest()}"
+    with locked(scratch_dir):
+        if _whole(folder):
+            return folder
+        part = models / f".part-{folder.name}"
+        for leftover in (part, folder):  # of a process that was killed; of a torn disk
+            shutil.rmtree(leftover, ignore_errors=True)
         try:
+            part.mkdir(parents=True)
+            build(TINY_MOCHI, part)
+            sizes = {str(p.relative_to(part)): p.stat().st_size for p in part.rglob("*") if p.is_file()}
+            (part / _LIST).write_text(json.dumps(sizes, indent=1), "utf-8")
             part.rename(folder)
-        except OSError:
-            if not _whole(folder):  # else another process was first
-                raise
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
     return folder
 
 

@@ -10,6 +10,7 @@ import shutil
 import time
 from collections.abc import AsyncIterator
 from concurrent.futures import Executor
+from contextvars import copy_context
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -60,13 +61,14 @@ class Work:
         gpu: Executor,
         scratch_dir: Path,
     ) -> None:
+        """`scratch_dir`: of this process alone."""
         self._lease = lease
         self._spec = lease.job.spec
         self._keeper = keeper
         self._pipeline = pipeline
         self._storage = storage
         self._gpu = gpu
-        self._folder = scratch_dir / "jobs" / f"{lease.job.id}-{lease.token}"
+        self._folder = scratch_dir / f"{lease.job.id}-{lease.token}"
         self.clock = PhaseClock()
         self._log = structlog.get_logger(__name__)
 
@@ -75,7 +77,8 @@ class Work:
         loop = asyncio.get_running_loop()
         try:
             check_spec(self._spec, self._pipeline.profile)
-            files = await loop.run_in_executor(self._gpu, self._make)
+            # In a copy of our context: its log lines have the job's id as ours have.
+            files = await loop.run_in_executor(self._gpu, copy_context().run, self._make)
             artifact = await self._upload(files)
         except Stop as stop:
             return self._stopped(stop.reason)

@@ -38,10 +38,9 @@ def tiny_folder(model_scratch: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny(tiny_folder: Path) -> MochiVideoPipeline:
-    from inference_service.loading import usable_cores
     from inference_service.mochi_pipeline import load_mochi, use_threads
 
-    use_threads(usable_cores())
+    use_threads(1)  # a model this small gains nothing by a second one, and tests run beside others
     return load_mochi(tiny_folder, DEFAULT_MODEL)
 
 
@@ -67,9 +66,9 @@ async def store(settings: Settings) -> AsyncIterator[JobStore]:
     await connected.close()
 
 
-@pytest.fixture
-def storage(settings: Settings) -> VideoStorage:
-    connected = S3VideoStorage(settings)
+@pytest.fixture(scope="session")
+def storage(s3_settings: Settings) -> VideoStorage:
+    connected = S3VideoStorage(s3_settings)
     connected.check()
     return connected
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TypeAlias
 
 from eventing.publisher import MemoryPublisher
-
 from inference_service.null_pipeline import NullPipeline
 from inference_service.pipeline import Frames, Report, VideoPipeline
 from inference_service.predict import Predictor, Tools

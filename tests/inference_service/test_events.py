@@ -11,9 +11,9 @@ from typing import Any
 import httpx
 import pytest
 import uvicorn
-from eventing.events import TYPE_PREFIX
 from starlette.applications import Starlette
 
+from eventing.events import TYPE_PREFIX
 from inference_service.events import add_events_route
 from jobs.job import Job
 from tests.inference_service.rig import Rig, Scripted, until
@@ -91,7 +91,7 @@ async def test_nothing_to_say_is_204_and_empty(rig: Rig, url: str) -> None:
         ({}, {}, "job_id"),
         ({}, {"job_id": "../../etc"}, "job_id"),
         ({}, {"job_id": 7}, "job_id"),
-        ({}, {"job_id": "0" * 32, "more": "x" * 70_000}, "larger"),
+        ({}, {"job_id": "0" * 32, "more": "x" * 70_000}, "too large"),
     ],
 )
 async def test_what_can_never_work_is_400_and_says_why(

@@ -1,5 +1,11 @@
 from __future__ import annotations
 
+import json
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -49,18 +55,91 @@ def test_no_model_makes_grey_frames() -> None:
     ]
 
 
-@pytest.mark.parametrize("content", [None, "{}", "no json"])
-def test_a_folder_without_a_model_is_one_clear_line(tmp_path: Path, content: str | None) -> None:
+def refusal(folder: Path) -> str:
+    """Why the folder is no model, in one line."""
+    with pytest.raises(ConfigurationError) as raised:
+        load_pipeline(Settings(model_dir=folder))
+    before, _, reason = str(raised.value).partition(": the model cannot be loaded: ")
+    assert before == f"MODEL_DIR={folder}"
+    assert len(reason) < 400
+    assert "\n" not in reason
+    return reason
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (None, "no model_index.json"),
+        ("{}", "model_index.json cannot be read"),
+        ("no json", "model_index.json cannot be read"),
+        ("[]", "model_index.json cannot be read"),
+        ('{"_class_name": "FluxPipeline"}', "it is a FluxPipeline; only a MochiPipeline is served"),
+    ],
+)
+def test_a_folder_without_a_model_is_refused(tmp_path: Path, content: str | None, reason: str) -> None:
     if content is not None:
         (tmp_path / "model_index.json").write_text(content)
-    with pytest.raises(ConfigurationError, match=r"^MODEL_DIR=.*cannot be loaded: .+") as raised:
-        load_pipeline(Settings(model_dir=tmp_path))
-    assert "\n" not in str(raised.value)
+    assert reason in refusal(tmp_path)
 
 
-def test_a_missing_folder_is_one_clear_line(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match=r"^MODEL_DIR=.*no such folder$"):
-        load_pipeline(Settings(model_dir=tmp_path / "nothing"))
+def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
+    assert refusal(tmp_path / "nothing") == "there is no such folder"
+
+
+def cut(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:1000])
+
+
+def ask_for_a_layer_more(file: Path) -> None:
+    config = json.loads(file.read_text("utf-8"))
+    config["num_layers"] += 1
+    file.write_text(json.dumps(config))
+
+
+@pytest.mark.parametrize(
+    ("damage", "name", "reason"),
+    [
+        (cut, "transformer/diffusion_pytorch_model.safetensors", "Unable to load weights"),
+        (cut, "text_encoder/model.safetensors", "."),
+        (cut, "tokenizer/tokenizer.json", "."),
+        (Path.unlink, "vae/diffusion_pytorch_model.safetensors", "no file named"),
+        (Path.unlink, "tokenizer/tokenizer.json", "its tokenizer has"),
+        (shutil.rmtree, "tokenizer", "it has no folder tokenizer"),
+        (shutil.rmtree, "vae", "it has no folder vae"),
+        (ask_for_a_layer_more, "transformer/config.json", "its weights are not whole"),
+        (ask_for_a_layer_more, "text_encoder/config.json", "its weights are not whole"),
+    ],
+)
+def test_a_torn_model_is_refused(
+    tmp_path: Path, tiny_folder: Path, damage: Callable[[Path], None], name: str, reason: str
+) -> None:
+    torn = tmp_path / "torn"
+    shutil.copytree(tiny_folder, torn)
+    damage(torn / name)
+    assert re.search(reason, refusal(torn))
+
+
+def test_a_model_of_the_hub_without_a_network_is_one_line(tmp_path: Path) -> None:
+    # In a process of its own: the hub's client reads its settings when it is imported.
+    call = (
+        "from inference_service.loading import load_pipeline; from jobs.settings import Settings; import os;"
+        "load_pipeline(Settings.from_environ(os.environ))"
+    )
+    environ = {
+        "HF_HUB_OFFLINE": "1",
+        "HF_HOME": str(tmp_path),
+        "HF_TOKEN": "hf_secret",
+        "MODEL_NAME": "hf://genmo/mochi-1-preview",
+    }
+    run = subprocess.run(
+        [sys.executable, "-c", call], env=environ, capture_output=True, text=True, check=False
+    )
+    last = run.stderr.splitlines()[-1]
+    assert (
+        "MODEL_NAME=hf://genmo/mochi-1-preview: the model cannot be loaded: it is not in the hub's cache"
+        in last
+    )
+    assert "hf_secret" not in run.stderr
 
 
 def test_a_profile_read_from_the_preview_is_the_shipped_one() -> None:

@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import structlog
 import torch
 from diffusers import MochiPipeline
 
 import inference_service
-from inference_service.mochi_pipeline import MochiVideoPipeline, load_mochi
+from inference_service.mochi_pipeline import MochiVideoPipeline, build_model, load_mochi
 from inference_service.pipeline import (
     GenerationError,
     InvalidFrames,
@@ -23,6 +24,7 @@ from inference_service.pipeline import (
     Stop,
     StopReason,
 )
+from inference_service.tiny_model import TINY_MOCHI
 from jobs.job import Phase
 from jobs.profile import shipped_profile
 from tests.inference_service.support import SPEC
@@ -76,9 +78,15 @@ def test_every_field_counts(tiny: MochiVideoPipeline, change: dict[str, Any]) ->
     assert tiny.generate(SPEC, silent).tobytes() != tiny.generate(replace(SPEC, **change), silent).tobytes()
 
 
-def test_a_prompt_of_any_text_and_length_is_taken(tiny: MochiVideoPipeline) -> None:
-    frames = tiny.generate(replace(SPEC, prompt="héllo 世界 🎬\n" * 200), silent)
+def test_a_prompt_of_any_text_and_length_is_taken_and_a_log_line_says_where_it_is_cut(
+    tiny: MochiVideoPipeline,
+) -> None:
+    with structlog.testing.capture_logs() as logs:
+        frames = tiny.generate(replace(SPEC, prompt="héllo 世界 🎬\n" * 200), silent)
     assert len(frames) == SPEC.num_frames
+    (line,) = logs
+    assert (line["event"], line["field"], line["read"]) == ("prompt_cut", "prompt", 256)
+    assert line["tokens"] > 256
 
 
 @pytest.mark.parametrize("at", [(Phase.ENCODING_PROMPT, 0), (Phase.DENOISING, 2), (Phase.DECODING, 5)])
@@ -122,9 +130,10 @@ def broken(tiny_folder: Path, tiny: MochiVideoPipeline) -> tuple[Any, MochiVideo
         (lambda: fail(RuntimeError("secret detail")), PipelineFailed, "pipeline_error"),
         (lambda: fail(torch.OutOfMemoryError("CUDA out of memory")), OutOfMemory, "out_of_memory"),
         (lambda: torch.empty(1 << 55, dtype=torch.uint8), OutOfMemory, "out_of_memory"),  # the CPU's own
+        (lambda: fail(RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED")), OutOfMemory, "out_of_memory"),
         (lambda: fail(MemoryError()), OutOfMemory, "out_of_memory"),
     ],
-    ids=["raises", "gpu memory", "cpu memory", "python memory"],
+    ids=["raises", "gpu memory", "cpu memory", "cublas memory", "python memory"],
 )
 def test_a_failure_has_a_code_and_a_readable_reason(
     broken: tuple[Any, MochiVideoPipeline],
@@ -160,14 +169,27 @@ def test_a_known_name_has_the_shipped_profile(tiny: MochiVideoPipeline) -> None:
     assert tiny.profile == shipped_profile("tiny-mochi")
 
 
-def test_an_unknown_folder_has_a_profile_of_its_configuration(tiny_folder: Path) -> None:
-    profile = load_mochi(tiny_folder, "somebodys-mochi").profile
-    assert profile.name == "somebodys-mochi"
-    assert (profile.width.multiple_of, profile.num_frames.multiple_of, profile.num_frames.offset) == (
-        16,
-        6,
-        1,
+def test_an_unknown_model_of_other_sizes_has_a_profile_of_its_own_and_works(tmp_path: Path) -> None:
+    sizes = {"num_attention_heads": 2, "num_layers": 1}
+    mean = {"latents_mean": (0.5,) * 12, "latents_std": (2.0,) * 12}
+    parts = replace(
+        TINY_MOCHI,
+        transformer={**TINY_MOCHI.transformer, **sizes},
+        vae={**TINY_MOCHI.vae, **mean, "decoder_block_out_channels": (32, 32, 64, 64)},
     )
+    build_model(parts, tmp_path)
+    pipeline = load_mochi(tmp_path, "somebodys-mochi")
+    profile = pipeline.profile
+    assert profile.name == "somebodys-mochi"
+    assert profile.width.multiple_of == profile.height.multiple_of == 16
+    assert (profile.num_frames.multiple_of, profile.num_frames.offset) == (6, 1)
+    assert pipeline.generate(SPEC, silent).shape == (7, 32, 32, 3)
+
+
+def test_weights_in_bfloat16_alone_are_taken(tmp_path: Path, tiny_folder: Path) -> None:
+    pipe: Any = MochiPipeline.from_pretrained(tiny_folder)  # type: ignore[no-untyped-call]
+    pipe.to(torch.bfloat16).save_pretrained(tmp_path, variant="bf16")
+    assert len(load_mochi(tmp_path, "bf16").generate(SPEC, silent)) == SPEC.num_frames
 
 
 def test_one_file_imports_diffusers() -> None:

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from typing import Any
 
 import httpx
 import pytest
-from eventing.events import TYPE_PREFIX
 from kserve import InferInput, InferRequest, InferResponse
 
+from eventing.events import TYPE_PREFIX
 from inference_service.events import InternalError
 from inference_service.model import JobCancelled, JobFailed, MochiModel
 from inference_service.pipeline import OutOfMemory, Report
-from jobs.errors import InvalidRequest, PoolBusy
+from inference_service.predict import Predictor
+from jobs.errors import InvalidRequest, PoolBusy, StoreUnavailable
+from jobs.job import Status
 from jobs.request import VideoSpec
+from jobs.store import Answered, Ignored, JobStore, Lease
 from tests.inference_service.rig import Rig, Scripted
 from tests.inference_service.support import SPEC
 
@@ -99,6 +103,43 @@ async def test_no_free_slot_is_busy_and_leaves_no_job(rig: Rig, model: MochiMode
         await model.predict(call())
     assert raised.value.retry_after is not None
     assert [j.id for j in (await rig.store.list_jobs()).jobs] == [job.id]
+
+
+@pytest.mark.parametrize("settings_changes", [{"pool_limit": 2}])
+async def test_a_taken_gpu_is_busy_although_the_pool_has_a_credit(
+    rig: Rig, pipeline: Scripted, model: MochiModel
+) -> None:
+    pipeline.script = pipeline.wait
+    job = await rig.submit()
+    work = asyncio.create_task(rig.handle(job))
+    await asyncio.to_thread(pipeline.started.wait, 30)
+    with pytest.raises(PoolBusy):
+        await model.predict(call())
+    assert [j.id for j in (await rig.store.list_jobs()).jobs] == [job.id]
+    pipeline.go_on.set()
+    await work
+
+
+async def test_a_job_whose_call_fails_is_cancelled(rig: Rig) -> None:
+    class Refusing(JobStore):
+        async def claim(self, _job_id: str, _slot: str) -> Lease | Answered | Ignored:
+            raise StoreUnavailable("away")
+
+    store = Refusing.connect(rig.settings)
+    model = MochiModel("mochi-1", Predictor(replace(rig.tools, store=store)), tuple(rig.settings.queues), 600)
+    with pytest.raises(StoreUnavailable):
+        await model.predict(call())
+    (job,) = (await rig.store.list_jobs()).jobs
+    assert job.status is Status.CANCELLED
+    assert (await rig.store.stats()).credits == 0
+    await store.close()
+
+
+async def test_an_event_is_taken_for_what_it_carries(model: MochiModel) -> None:
+    event = {"specversion": "1.0", "id": "1", "source": "/test", "type": "t", "data": call()}
+    answer = await model.predict(event)
+    assert isinstance(answer, dict)
+    assert answer["predictions"]
 
 
 async def test_a_failed_job_is_an_error_with_its_reason(

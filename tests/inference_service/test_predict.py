@@ -12,8 +12,9 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
-from eventing.events import TYPE_PREFIX
+import structlog
 
+from eventing.events import TYPE_PREFIX
 from inference_service.pipeline import (
     Frames,
     InvalidFrames,
@@ -247,12 +248,13 @@ async def test_a_job_completes_although_s3_is_away_for_a_while(
     job = await rig.submit()
     work = asyncio.create_task(rig.handle(job))
 
-    async def uploading() -> bool:
-        return (await rig.store.get(job.id)).phase is Phase.UPLOADING
+    async def tried_twice() -> bool:
+        return [line["event"] for line in logs].count("upload_retried") >= 2
 
-    await until(uploading)
-    await s3_proxy.up()
-    reply = await work
+    with structlog.testing.capture_logs() as logs:
+        await until(tried_twice)
+        await s3_proxy.up()
+        reply = await work
     assert reply is not None
     assert reply.kind is EventKind.COMPLETED
 
@@ -272,15 +274,16 @@ async def test_a_job_completes_although_redis_is_away_for_a_while(
     work = asyncio.create_task(rig.handle(job))
     await asyncio.to_thread(pipeline.started.wait, 30)
     await proxy.away()
-    pipeline.go_on.set()
 
-    async def encoded() -> bool:  # the work is done, and what is left is to record it
-        return not rig.files() and bool(list(rig.storage.list(f"videos/{job.id}/")))
+    async def tried_twice() -> bool:
+        return [line["event"] for line in logs].count("record_retried") >= 2
 
-    await until(encoded)
-    assert not work.done()
-    await proxy.up()
-    reply = await work
+    with structlog.testing.capture_logs() as logs:
+        pipeline.go_on.set()
+        await until(tried_twice)
+        assert list(rig.storage.list(f"videos/{job.id}/")), "the work is done, and is to be recorded"
+        await proxy.up()
+        reply = await work
     assert reply is not None
     assert reply.kind is EventKind.COMPLETED
     await store.close()
@@ -308,18 +311,49 @@ async def test_cancelling_while_s3_is_away_ends_the_job(
     await rig.predictor.tools.store.close()
 
 
-async def test_shutting_down_stops_the_work_and_refuses_more(rig: Rig, pipeline: Scripted) -> None:
+async def test_shutting_down_hands_the_job_over_and_refuses_more(
+    rig: Rig, pipeline: Scripted, make_rig: MakeRig
+) -> None:
     pipeline.script = pipeline.step_forever
     job = await rig.submit()
     work = asyncio.create_task(rig.handle(job))
     await asyncio.to_thread(pipeline.started.wait, 30)
-    assert await rig.predictor.stop(30)
-    with pytest.raises(ShuttingDown):
-        await work
-    assert (await rig.store.get(job.id)).status is Status.PROCESSING, "the reaper is to find it"
+    assert await rig.predictor.end(0, 30)
+    reply = await work
+    assert reply is not None
+    assert reply.kind is EventKind.CONTINUED
     with pytest.raises(ShuttingDown):
         await rig.handle(job)
     assert rig.files() == []
+    another = make_rig(Scripted())
+    reply = await another.predictor.handle(job.id, reply.delivery)
+    assert reply is not None
+    assert reply.kind is EventKind.COMPLETED
+
+
+async def test_the_job_at_work_may_end_within_the_grace_period(rig: Rig, pipeline: Scripted) -> None:
+    pipeline.script = pipeline.wait
+    job = await rig.submit()
+    work = asyncio.create_task(rig.handle(job))
+    await asyncio.to_thread(pipeline.started.wait, 30)
+    ending = asyncio.create_task(rig.predictor.end(60, 0))
+    await asyncio.sleep(0)  # it has begun
+    with pytest.raises(ShuttingDown):
+        rig.predictor.check_free()
+    pipeline.go_on.set()
+    assert await ending
+    reply = await work
+    assert reply is not None
+    assert reply.kind is EventKind.COMPLETED
+
+
+async def test_work_that_comes_to_no_step_is_given_up(rig: Rig, pipeline: Scripted) -> None:
+    pipeline.script = pipeline.wait
+    work = asyncio.create_task(rig.handle(await rig.submit()))
+    await asyncio.to_thread(pipeline.started.wait, 30)
+    assert not await rig.predictor.end(0, 0)
+    pipeline.go_on.set()
+    await work
 
 
 async def test_a_reply_that_nobody_waits_for_is_published(rig: Rig) -> None:

@@ -19,8 +19,8 @@ from typing import IO
 import av
 import httpx
 import pytest
-from eventing.events import TYPE_PREFIX
 
+from eventing.events import TYPE_PREFIX
 from jobs.job import Job, Phase, Status
 from jobs.settings import Settings
 from jobs.storage import VideoStorage
