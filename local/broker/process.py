@@ -62,7 +62,7 @@ async def _serve(
     events, deliverer = EventLog(settings.redis_url), Deliverer()
     server = _server(routes, events)
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, _stop, server)
+        asyncio.get_running_loop().add_signal_handler(number, server.tell_to_stop)
     work: list[Coroutine[Any, Any, None]] = [
         _forget_removed(events, routes),
         *(Dispatcher(route, routes, events, deliverer).run() for route in routes.all),
@@ -96,11 +96,25 @@ async def _forget_removed(events: EventLog, routes: Routes) -> None:
 
 
 class _Server(uvicorn.Server):
-    """A server whose signals are the process's: uvicorn would raise them again after its end."""
+    """A server that sleeps until it is told to stop, and leaves signals to the process.
+
+    uvicorn's own wakes ten times a second, and raises a signal again once it has ended.
+    """
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._told = asyncio.Event()
+
+    def tell_to_stop(self) -> None:
+        self.should_exit = True
+        self._told.set()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+    async def main_loop(self) -> None:
+        await self._told.wait()
 
 
 def _server(routes: Routes, events: EventLog) -> _Server:
@@ -111,11 +125,8 @@ def _server(routes: Routes, events: EventLog) -> _Server:
             log_level="warning",
             access_log=False,
             server_header=False,
+            date_header=False,  # the loop that we left out keeps it
             lifespan="off",
             timeout_graceful_shutdown=_DRAIN,
         )
     )
-
-
-def _stop(server: uvicorn.Server) -> None:
-    server.should_exit = True

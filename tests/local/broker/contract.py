@@ -64,6 +64,7 @@ def subscriptions(recorder: Recorder, late_port: int) -> Sequence[Subscription]:
         to("asking"),
         to("answered"),
         to("loop"),
+        to("longer-loop"),
         to("unavailable", retry=3),
         Subscription(
             "late",
@@ -172,11 +173,12 @@ class BrokerContract:
 
     def test_a_loop_of_replies_ends(self, deployment: Deployment) -> None:
         deployment.recorder.answer("/loop", event_answer("test.loop"))
+        deployment.recorder.answer("/longer-loop", event_answer("test.longer-loop"))
         post(deployment, event_headers("test.loop", "first", knativebrokerttl="4"))
         deployment.recorder.wait("/loop", 3)
-        # One more would come before what is posted now, were it to come.
-        post(deployment, event_headers("test.plain", "after-loop"))
-        received(deployment, "/plain", "after-loop")
+        # Eleven hops of another loop take longer than a fourth of this one would.
+        post(deployment, event_headers("test.longer-loop", "first", knativebrokerttl="12"))
+        deployment.recorder.wait("/longer-loop", 11)
         assert [r.id for r in deployment.recorder.received("/loop")] == ["first", "reply", "reply"]
         assert post(deployment, event_headers("test.loop", "x", knativebrokerttl="1")).status_code == 400
 

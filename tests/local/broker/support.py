@@ -123,6 +123,13 @@ class LocalBroker:
         """End it as a supervisor does; the exit code. Raises TimeoutExpired after `within` seconds."""
         return self._end(signal.SIGTERM, within)
 
+    def wait_for_log(self, event: str) -> None:
+        """Wait until it has logged this."""
+        deadline = time.monotonic() + START
+        while f'"event": "{event}"' not in self.log.read_text():
+            assert time.monotonic() < deadline, self.log.read_text()
+            time.sleep(0.02)  # a file tells nobody that it grows
+
     def close(self) -> None:
         if self._process is not None:
             self.kill()

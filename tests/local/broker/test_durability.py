@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -178,6 +179,26 @@ def test_a_full_redis_refuses(broker: LocalBroker, recorder: Recorder, redis_url
             client.config_set("maxmemory", "0")
     assert broker.post("test.a", "2") == 202
     assert [r.id for r in recorder.wait("/a")] == ["2"]
+
+
+def test_a_reply_that_redis_does_not_take(broker: LocalBroker, recorder: Recorder, redis_url: str) -> None:
+    """The event stays owed, and the reply comes with its next delivery."""
+    gate = threading.Event()
+    recorder.answer("/a", replace(event_answer("test.b"), gate=gate))
+    broker.deploy([wanting(recorder, "a"), wanting(recorder, "b")])
+    assert broker.post("test.a", "1") == 202
+    recorder.wait("/a")
+    with redis.Redis.from_url(redis_url) as client:
+        client.config_set("maxmemory", "1")
+        try:
+            gate.set()
+            broker.wait_for_log("redis_away")
+            broker.kill()
+        finally:
+            client.config_set("maxmemory", "0")
+    broker.start()
+    assert [r.id for r in recorder.wait("/b")] == ["reply"]
+    assert [r.id for r in recorder.received("/a")] == ["1", "1"]
 
 
 def test_stops_at_once_with_a_delivery_in_flight(broker: LocalBroker, recorder: Recorder) -> None:
