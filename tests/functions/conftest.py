@@ -76,6 +76,21 @@ def keys(settings: Settings) -> Iterator[redis.Redis]:
         yield client
 
 
+def traces(keys: redis.Redis) -> set[str]:
+    """All that is in Redis but what each new connection says about the pool."""
+    pool = "pool:mochi-1"
+    found = {key.decode() for key in keys.scan_iter()} - {pool}
+    said = {field.decode() for field in keys.hscan_iter(pool, no_values=True)} - {"run_id", "limit"}
+    return found | {f"{pool} {field}" for field in said}
+
+
+@pytest.fixture
+def untouched(keys: redis.Redis) -> Iterator[None]:
+    """What the test sends leaves no trace in Redis."""
+    yield
+    assert traces(keys) == set()
+
+
 @pytest.fixture
 def broker(broker_process: RecordingBroker) -> RecordingBroker:
     """The Broker, with nothing received yet."""

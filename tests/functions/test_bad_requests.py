@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
 import pytest
-import redis
 
 GOOD: dict[str, Any] = {"prompt": "a red circle moving right"}
 JSON = {"content-type": "application/json"}
 EVENT = {"ce-specversion": "1.0", "ce-id": "1", "ce-source": "/test", "ce-type": "boson.fn", **JSON}
 MEGABYTES = b'{"prompt": "' + b"x" * 2_000_000 + b'"}'
-
-
-@pytest.fixture
-def untouched(keys: redis.Redis) -> Iterator[None]:
-    """Every key and value is after the test what it was before."""
-    keys.set("before", "1")
-    yield
-    assert keys.keys("*") == [b"before"]
 
 
 @pytest.mark.usefixtures("untouched")

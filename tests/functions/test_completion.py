@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import httpx
 import pytest
-import redis
 
 from eventing.codec import encode
 from eventing.events import Event, event_for
@@ -88,12 +87,6 @@ async def test_the_event_of_a_stale_lease_is_taken_and_changes_nothing(
     delivery = Delivery(EventKind.COMPLETED, lease.job.id, lease.job.queue, 1, 1, outcome=stale)
     assert (await sent(door, event_for(delivery, SOURCE))).status_code == 204
     assert (await store.get(lease.job.id)).status is Status.PROCESSING
-
-
-@pytest.fixture
-def untouched(keys: redis.Redis) -> Iterator[None]:
-    yield
-    assert keys.dbsize() == 0
 
 
 @pytest.mark.usefixtures("untouched")

@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 import re
 from datetime import datetime
+from pathlib import Path
 
 import httpx
+import pytest
 import redis
 
 from functions.bodies import BODY_LIMIT
+from jobs.profile import shipped_profile
 from jobs.store import JobStore
-from tests.functions.conftest import BACKLOG_LIMIT
-from tests.functions.support import RecordingBroker
+from tests.functions import documented
+from tests.functions.conftest import BACKLOG_LIMIT, traces
+from tests.functions.support import RecordingBroker, function
 
 REQUEST = {"prompt": "a red circle moving right", "num_frames": 7, "quality": "low"}
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -104,21 +108,21 @@ async def test_a_full_backlog_is_429_with_a_time_to_come_back(
 ) -> None:
     for _ in range(1 + BACKLOG_LIMIT):  # one is admitted
         assert (await api.post("/jobs", json=REQUEST)).status_code == 202
-    before = keys.dbsize()
+    before = traces(keys)
     answer = await api.post("/jobs", json=REQUEST, headers={"idempotency-key": "late"})
     assert answer.status_code == 429
     assert int(answer.headers["retry-after"]) >= 1
     assert answer.json()["type"] == "/problems/backlog-full"
-    assert keys.dbsize() == before
+    assert traces(keys) == before
     other = await api.post("/jobs", json=REQUEST | {"queue": "long-high"})
     assert other.status_code == 202
 
 
-async def test_a_deadline_that_has_passed_is_refused(api: httpx.AsyncClient, keys: redis.Redis) -> None:
+@pytest.mark.usefixtures("untouched")
+async def test_a_deadline_that_has_passed_is_refused(api: httpx.AsyncClient) -> None:
     answer = await api.post("/jobs", json=REQUEST | {"deadline": "2001-01-01T00:00:00Z"})
     assert answer.status_code == 422
     assert [e["field"] for e in answer.json()["errors"]] == ["deadline"]
-    assert keys.dbsize() == 0
 
 
 async def test_an_unknown_job_and_what_is_no_id_are_404(api: httpx.AsyncClient) -> None:
@@ -128,6 +132,18 @@ async def test_an_unknown_job_and_what_is_no_id_are_404(api: httpx.AsyncClient) 
         assert answer.headers["content-type"] == "application/problem+json"
 
 
-async def test_the_deployed_model_s_own_profile_counts(store: JobStore, api: httpx.AsyncClient) -> None:
-    assert (await store.load_profile()) is None  # so it was the shipped one that was asked above
-    assert (await api.post("/jobs", json={"prompt": "a fox", "width": 848, "height": 480})).status_code == 202
+async def test_the_profile_of_the_deployed_model_counts(
+    environ: dict[str, str], store: JobStore, tmp_path: Path
+) -> None:
+    tiny = shipped_profile("tiny-mochi")
+    assert tiny is not None
+    with function("submit", {**environ, "MODEL_NAME": "acme/unheard-of"}, tmp_path) as running:
+        async with await documented.client(running.url) as api:
+            early = await api.post("/jobs", json=REQUEST)
+            assert early.status_code == 503
+            assert early.json()["type"] == "/problems/profile-unknown"
+            await store.save_profile(tiny)  # the first predictor is up
+            too_large = await api.post("/jobs", json=REQUEST | {"width": 848})
+            assert [e["allowed"] for e in too_large.json()["errors"]] == ["multiples of 16 from 32 to 128"]
+            job = (await api.post("/jobs", json={"prompt": "a fox"})).json()
+            assert (job["request"]["width"], job["request"]["num_frames"]) == (64, 61)
