@@ -1,0 +1,1 @@
+"""Tests that need Chromium or curl. `.ci/run` installs them; `make test` leaves these out."""
