@@ -15,7 +15,7 @@ from eventing.events import Event
 from eventing.publisher import HttpPublisher, MemoryPublisher, Publisher
 from jobs.errors import ConfigurationError, PublishFailed
 from jobs.job import EventKind
-from tests.eventing.broker import OK, RecordingBroker, recording_broker, status
+from tests.eventing.broker import OK, RecordingBroker, recording_broker, serving, status
 from tests.eventing.specification import violations
 from tests.eventing.values import DELIVERY, event
 
@@ -166,18 +166,15 @@ async def test_no_answer_in_time_is_a_failure(broker: RecordingBroker, answer: b
 
 async def test_an_answer_that_never_ends_is_a_failure_although_each_byte_is_in_time() -> None:
     async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(ConnectionError):
-            await reader.readuntil(b"\r\n\r\n")
-            writer.write(b"HTTP/1.1 202 Accepted\r\ncontent-length: 1000000\r\n\r\n")
-            while not reader.at_eof():
-                writer.write(b".")
-                await writer.drain()
-                await asyncio.sleep(0.01)
-        writer.close()
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 202 Accepted\r\ncontent-length: 1000000\r\n\r\n")
+        while True:
+            writer.write(b".")
+            await writer.drain()
+            await asyncio.sleep(0.01)
 
-    async with await asyncio.start_server(drip, "127.0.0.1", 0) as server:
-        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
-        async with contextlib.aclosing(HttpPublisher(url, timeout=0.3)) as publisher:
+    async with serving(drip) as port:
+        async with contextlib.aclosing(HttpPublisher(f"http://127.0.0.1:{port}/", timeout=0.3)) as publisher:
             with pytest.raises(PublishFailed, match="no answer within"):
                 await publisher.publish(event())
 
