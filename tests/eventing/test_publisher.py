@@ -173,10 +173,12 @@ async def test_an_answer_that_never_ends_is_a_failure_although_each_byte_is_in_t
             await writer.drain()
             await asyncio.sleep(0.01)
 
-    async with serving(drip) as port:
-        async with contextlib.aclosing(HttpPublisher(f"http://127.0.0.1:{port}/", timeout=0.3)) as publisher:
-            with pytest.raises(PublishFailed, match="no answer within"):
-                await publisher.publish(event())
+    async with (
+        serving(drip) as port,
+        contextlib.aclosing(HttpPublisher(f"http://127.0.0.1:{port}/", timeout=0.3)) as publisher,
+    ):
+        with pytest.raises(PublishFailed, match="no answer within"):
+            await publisher.publish(event())
 
 
 async def test_nobody_there_is_a_failure_without_secrets() -> None:
