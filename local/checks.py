@@ -33,9 +33,9 @@ async def check_store(settings: Settings) -> None:
     store = JobStore.connect(settings)
     try:
         await store.ping()
-    except StoreUnavailable as error:
+    except (ConfigurationError, StoreUnavailable) as error:
         raise CannotStart(
-            f"REDIS_URL: {error}: correct the URL or its password, or unset it for the Redis that comes along"
+            f"REDIS_URL: {error}: correct it or its password, or unset it for the Redis that comes along"
         ) from None
     finally:
         await store.close()

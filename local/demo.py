@@ -32,7 +32,6 @@ from mochi.errors import MochiClientError
 from mochi.exit_codes import ExitCode, exit_code_of
 from mochi.live import View, view
 from mochi.models import Job
-from mochi.part_file import check_destination
 from mochi.terminal import clean, describe, print_error, say, tell
 from mochi.watching import finished
 
@@ -43,16 +42,15 @@ _CANCEL_SECONDS = 1.0
 
 
 def run(prompt: str, output: Path, data_dir: Path) -> int:
-    """Make a video of `prompt` and write it to `output`; the exit code, 0 only if the video is right."""
+    """Make a video of `prompt` and write it to `output`; the exit code, 0 only if the video is right.
+
+    The command line has checked that `output` can be written.
+    """
     try:
         _check_prompt(prompt)
-        check_destination(output)
     except InvalidRequest as error:
         for wrong in error.errors:
             tell(f"error: {clean(f'{wrong.field}: {wrong.problem} (allowed: {wrong.allowed})')}")
-        return ExitCode.BAD_REQUEST
-    except OSError as error:
-        tell(f"error: {clean(f'--output: {output}: {error.strerror}')}")
         return ExitCode.BAD_REQUEST
     ended = run_until_signal(_demo(prompt, output.absolute(), data_dir, dict(os.environ)))
     if ended.code is not None:

@@ -22,7 +22,7 @@ __all__ = ["STOP_ORDER", "Plan", "make_plan"]
 #: No new jobs, and the one at work stops; then what it replied is taken; then what all of them use.
 STOP_ORDER = (("submit", "predictor"), ("broker",), ("completion", "reaper"), ("seaweed", "valkey"))
 #: Seconds that each has to end. The longest of each group together are the longest time that all takes.
-_STOP_SECONDS = {"submit": 4.0, "predictor": 4.0, "seaweed": 2.5}
+_STOP_SECONDS = {"submit": 4.0, "predictor": 4.0, "completion": 1.0, "reaper": 1.0, "seaweed": 3.0}
 
 _LOOPBACK = "127.0.0.1"
 _PACKAGES = Path(functions.__file__).parents[1]

@@ -133,12 +133,13 @@ class Child:
     def why(self) -> str:
         """How it ended, and what it said last; or that it has not."""
         code = self._process.returncode
-        if code is None:
-            how = f"was not ready within {self.program.ready_seconds:g} s"
-        elif code < 0:
-            how = f"was ended by signal {-code} ({signal.strsignal(-code)})"
-        else:
-            how = f"ended with exit code {code}"
+        if code is not None and code < 0:  # it had no time to say why
+            return f"was ended by signal {-code} ({signal.strsignal(-code)})"
+        how = (
+            f"was not ready within {self.program.ready_seconds:g} s"
+            if code is None
+            else f"ended with exit code {code}"
+        )
         reason = last_reason(self.program.log, self._since)
         return f"{how}: {reason}" if reason else how
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Coroutine
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,8 +38,7 @@ async def _run(main: Coroutine[Any, Any, int]) -> Ended:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # nohup
             loop.add_signal_handler(number, interrupt, number)
-    first = lambda: received[0] if received else None  # noqa: E731
-    try:
-        return Ended(await task, first())
-    except asyncio.CancelledError:
-        return Ended(None, first())
+    code: int | None = None
+    with suppress(asyncio.CancelledError):
+        code = await task
+    return Ended(code, received[0] if received else None)
