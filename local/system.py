@@ -14,6 +14,7 @@ from local.checks import check_installed, check_storage, check_store
 from local.data_folder import DataFolder, opened
 from local.environment import base_environ
 from local.errors import CannotStart
+from local.pauses import GrowingPause
 from local.plan import STOP_ORDER, Plan, make_plan
 from local.processes import Program
 from local.supervisor import Supervisor
@@ -43,11 +44,15 @@ class System:
 
 @asynccontextmanager
 async def running(
-    wanted: Wanted, tell: Callable[[str], None], starting: Callable[[str], None]
+    wanted: Wanted,
+    tell: Callable[[str], None],
+    starting: Callable[[str], None],
+    pause: Callable[[], GrowingPause] = GrowingPause,
 ) -> AsyncIterator[System]:
     """Start a system, and stop it at the end of the block, however that ends.
 
-    `tell` takes a line about what happens while it runs; `starting` is told what is being started.
+    `tell` takes a line about what happens while it runs; `starting` is told what is being started;
+    `pause` makes, for each program, what it waits before it is started again.
     Raises CannotStart, when nothing of it is left running.
     """
     check_installed()
@@ -59,7 +64,7 @@ async def running(
         litter = [path for program in plan.programs for path in program.litter]
         log, environ = folder.log("guardian"), base_environ(wanted.environ, folder)
         async with Warden(log, environ, held, litter) as warden:
-            supervisor = Supervisor(warden, tell, held)
+            supervisor = Supervisor(warden, tell, held, pause)
             try:
                 await _start(supervisor, plan, settings, wanted.environ, starting)
                 yield System(wanted.address.url, plan.programs, folder)

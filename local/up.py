@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 from local.api_address import ApiAddress
 from local.errors import CannotStart
+from local.pauses import GrowingPause
 from local.signals import run as run_until_signal
 from local.system import System, Wanted, running
 from mochi.terminal import clean, say, tell
@@ -19,18 +21,21 @@ from mochi.terminal import clean, say, tell
 __all__ = ["run"]
 
 
-def run(host: str, port: int, data_dir: Path) -> int:
-    """Run the system until a signal ends it; the exit code: 0 then, 1 where it could not start."""
+def run(host: str, port: int, data_dir: Path, pause: Callable[[], GrowingPause] = GrowingPause) -> int:
+    """Run the system until a signal ends it; the exit code: 0 then, 1 where it could not start.
+
+    `pause` makes, for each process, what it waits before it is started again.
+    """
     address = ApiAddress(host, port)
     wanted = Wanted(address, data_dir, dict(os.environ), f"mochi up at {address.url}")
-    ended = run_until_signal(_up(wanted))
+    ended = run_until_signal(_up(wanted, pause))
     return 0 if ended.code is None else ended.code
 
 
-async def _up(wanted: Wanted) -> int:
+async def _up(wanted: Wanted, pause: Callable[[], GrowingPause]) -> int:
     stopping = False
     try:
-        async with running(wanted, tell=_tell, starting=_tell) as system:
+        async with running(wanted, tell=_tell, starting=_tell, pause=pause) as system:
             try:
                 _show(system, wanted.address)
                 await asyncio.Event().wait()  # until a signal cancels us

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +29,7 @@ class System:
     data_dir: Path
     process: subprocess.Popen[str]
     table: str  # what it printed before it was ready
+    lines: Queue[str]  # what it has printed since; "" is its end
 
     def address(self, name: str) -> str:
         """The address of one of its processes, as the table says."""
@@ -43,11 +44,13 @@ class System:
 
 
 @contextmanager
-def mochi_up(data_dir: Path, environ: Mapping[str, str] | None = None) -> Iterator[System]:
+def mochi_up(
+    data_dir: Path, environ: Mapping[str, str] | None = None, command: Sequence[str] = (*MOCHI, "up")
+) -> Iterator[System]:
     """Start it; it is stopped at the end if it still runs."""
     port = free_port()
     process = subprocess.Popen(
-        [*MOCHI, "up", "--port", str(port), "--data-dir", str(data_dir)],
+        [*command, "--port", str(port), "--data-dir", str(data_dir)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -58,7 +61,7 @@ def mochi_up(data_dir: Path, environ: Mapping[str, str] | None = None) -> Iterat
     reader.start()
     try:
         table = _until_ready(process, lines, f"http://127.0.0.1:{port}")
-        yield System(f"http://127.0.0.1:{port}", data_dir, process, table)
+        yield System(f"http://127.0.0.1:{port}", data_dir, process, table, lines)
     finally:
         if process.poll() is None:
             process.terminate()
