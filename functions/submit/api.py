@@ -14,7 +14,8 @@ from functions.health import Health
 from functions.submit.event_route import EventRoute
 from functions.submit.jobs_routes import JobsRoutes
 from functions.submit.metrics import CONTENT_TYPE, Measuring, Metrics
-from functions.submit.openapi import OPERATIONS, schemas
+from functions.submit.openapi import OPERATIONS
+from functions.submit.openapi_parts import schemas
 from functions.submit.results import Results
 from functions.submit.sse import EventStreams
 from functions.submit.submitter import Submitter
