@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 from redis.asyncio import Redis
 
@@ -13,7 +15,7 @@ from jobs.request import VideoSpec
 from jobs.settings import Settings
 from jobs.store import Idempotency, JobStore, Lease, NewJob, Submission
 
-__all__ = ["CLOCK", "SPEC", "T0", "Rig", "done", "failed", "new_job", "video"]
+__all__ = ["CLOCK", "SPEC", "T0", "Rig", "done", "failed", "new_job", "until", "video"]
 
 CLOCK = "return tonumber(redis.call('GET', 'now') or 0)"
 T0 = 1_767_323_045_000_006  # 2026-01-02T03:04:05.000006Z
@@ -63,7 +65,8 @@ class Rig:
     """A store of one pool, a plain client beside it, and the time."""
 
     def __init__(self, settings: Settings, redis: Redis) -> None:
-        self.settings, self.redis = settings, redis
+        self.settings = settings
+        self.redis: Any = redis  # its types say that each answer may come without being awaited
         self.now = T0
         self.stores: list[JobStore] = []
         self.store = self.another()
@@ -134,3 +137,10 @@ class Rig:
 def asked(deliveries: Sequence[Delivery]) -> list[str]:
     """The jobs of the events that ask for a GPU."""
     return [d.job_id for d in deliveries if d.kind is EventKind.REQUESTED]
+
+
+async def until(condition: Callable[[], Awaitable[bool]]) -> None:
+    """Wait for what nothing else tells of: the subscriptions of a server, say."""
+    async with asyncio.timeout(60):
+        while not await condition():  # noqa: ASYNC110  # the condition is another process's
+            await asyncio.sleep(0.01)

@@ -9,7 +9,7 @@ import pytest
 
 from jobs.errors import JobNotFound
 from jobs.job import Change, Job, Phase, Status
-from tests.jobs.store.support import T0, Rig, done
+from tests.jobs.store.support import T0, Rig, done, until
 
 PHASES = [Phase.DENOISING, Phase.DECODING, Phase.ENCODING, Phase.UPLOADING]
 STATES = ["waiting", "starting", "encoding_prompt", *map(str, PHASES), "completed"]
@@ -25,13 +25,17 @@ async def collect(changes: AsyncIterator[Change]) -> list[Change]:
     return [change async for change in changes]
 
 
-async def until(changes: AsyncIterator[Change], state: str) -> list[Change]:
+async def up_to(changes: AsyncIterator[Change], state: str) -> list[Change]:
     found = []
     async for change in changes:
         found.append(change)
         if state == (change.phase or change.status):
             return found
     raise AssertionError(f"{state} was never seen")
+
+
+async def subscribed(rig: Rig, count: int) -> bool:
+    return len(await rig.redis.pubsub_channels("job:*")) == count
 
 
 async def work(rig: Rig, job: Job) -> None:
@@ -64,7 +68,7 @@ async def test_progress_within_a_phase_is_seen(rig: Rig) -> None:
     job = (await rig.submit()).job
     lease = await rig.claim(job.id)
     changes = rig.store.follow(job.id)
-    await until(changes, "encoding_prompt")
+    await up_to(changes, "encoding_prompt")
     for step in (1, 2, 3):
         await rig.store.renew(lease, Phase.DENOISING, step)
         async for change in changes:
@@ -87,8 +91,7 @@ async def test_a_version_that_redis_lost_resumes_from_the_present(rig: Rig) -> N
     job = (await rig.submit()).job
     changes = rig.store.follow(job.id, 2**53 - 1)
     follower = asyncio.create_task(collect(changes))
-    while await rig.redis.pubsub_numsub(f"job:{job.id}") == [(f"job:{job.id}", 0)]:
-        await asyncio.sleep(0.01)  # nothing says that the first look is over but the subscription
+    await until(lambda: subscribed(rig, 1))
     await work(rig, job)
     assert states(await follower)[-1] == "completed"
 
@@ -110,13 +113,13 @@ async def test_a_job_that_is_cancelled_while_it_waits(rig: Rig) -> None:
 async def test_a_cut_connection_is_made_again_and_nothing_is_missed(rig: Rig) -> None:
     job = (await rig.submit()).job
     changes = rig.store.follow(job.id)
-    await until(changes, "starting")
+    await up_to(changes, "starting")
     lease = await rig.claim(job.id)
-    found = await until(changes, "encoding_prompt")
+    found = await up_to(changes, "encoding_prompt")
     for phase in PHASES:
         assert await rig.redis.execute_command("CLIENT", "KILL", "TYPE", "pubsub") in (0, 1)
         await rig.store.renew(lease, phase, 8)
-        found += await until(changes, phase)
+        found += await up_to(changes, phase)
     await rig.redis.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
     await rig.store.complete(job.id, done(lease))
     assert states(found + await collect(changes)) == STATES[2:]
@@ -125,7 +128,7 @@ async def test_a_cut_connection_is_made_again_and_nothing_is_missed(rig: Rig) ->
 async def test_a_lost_message_is_made_up_for(rig: Rig) -> None:
     job = (await rig.submit()).job
     changes = rig.store.follow(job.id)
-    await until(changes, "starting")
+    await up_to(changes, "starting")
     # As if the message of the end had been lost: the record changes, and nobody is told.
     fields = {"status": "cancelled", "version": T0 + 9, "milestones": f"{T0 + 9}:cancelled:0"}
     await rig.redis.hdel(f"job:{job.id}", "phase")
@@ -137,15 +140,13 @@ async def test_all_watchers_of_a_store_share_one_connection(rig: Rig) -> None:
     rig.with_limit(10)
     jobs = [(await rig.submit()).job for _ in range(10)]
     followers = [asyncio.create_task(collect(rig.store.follow(j.id))) for j in jobs for _ in range(3)]
-    while len(await rig.redis.pubsub_channels("job:*")) < len(jobs):
-        await asyncio.sleep(0.01)  # nothing here says when the last one is subscribed
+    await until(lambda: subscribed(rig, len(jobs)))
     clients = await rig.redis.client_list()
     assert sum(int(c["sub"]) > 0 for c in clients) == 1
     for job in jobs:
         await work(rig, job)
     assert all(states(changes) == STATES for changes in await asyncio.gather(*followers))
-    while await rig.redis.pubsub_channels("job:*"):
-        await asyncio.sleep(0.01)  # the last UNSUBSCRIBE may still be on its way
+    await until(lambda: subscribed(rig, 0))
 
 
 async def test_a_slow_watcher_sees_all_milestones_and_the_newest_progress(rig: Rig) -> None:
@@ -164,12 +165,10 @@ async def test_a_slow_watcher_sees_all_milestones_and_the_newest_progress(rig: R
 async def test_a_watcher_that_leaves_leaves_nothing(rig: Rig) -> None:
     job = (await rig.submit()).job
     follower = asyncio.create_task(collect(rig.store.follow(job.id)))
-    while not await rig.redis.pubsub_channels("job:*"):
-        await asyncio.sleep(0.01)  # until the watcher is there
+    await until(lambda: subscribed(rig, 1))
     follower.cancel()
     with pytest.raises(asyncio.CancelledError):
         await follower
-    while await rig.redis.pubsub_channels("job:*"):
-        await asyncio.sleep(0.01)  # the UNSUBSCRIBE may still be on its way
+    await until(lambda: subscribed(rig, 0))
     await work(rig, job)
     assert states(await collect(rig.store.follow(job.id))) == STATES

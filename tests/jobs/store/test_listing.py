@@ -74,9 +74,9 @@ async def test_new_jobs_shift_no_page(rig: Rig) -> None:
     old = [(await rig.submit()).job.id for _ in range(20)]
     found, cursor = [], None
     while True:
-        page, *_ = await asyncio.gather(
-            rig.store.list_jobs(limit=3, cursor=cursor), *(rig.submit("long-high") for _ in range(3))
-        )
+        coming = [asyncio.create_task(rig.submit("long-high")) for _ in range(3)]
+        page = await rig.store.list_jobs(limit=3, cursor=cursor)
+        await asyncio.gather(*coming)
         found += [j.id for j in page.jobs]
         cursor = page.next_cursor
         if cursor is None:

@@ -115,7 +115,7 @@ async def test_a_full_backlog_refuses_and_records_nothing(rig: Rig) -> None:
     before = await keys(rig)
     with pytest.raises(BacklogFull) as caught:
         await store.submit(new_job(key="http:9", fingerprint="a"))
-    assert 1 <= caught.value.retry_after <= 10
+    assert 1 <= (caught.value.retry_after or 0) <= 10
     assert await keys(rig) == before
     assert (await store.submit(new_job("long-high"))).created  # another queue has room
     assert not (await store.submit(new_job(key="http:2", fingerprint="a"))).created  # so has a known key
@@ -149,7 +149,7 @@ async def test_a_job_at_once_is_refused_without_a_free_credit(rig: Rig) -> None:
     before = await keys(rig)
     with pytest.raises(PoolBusy) as caught:
         await rig.store.submit_now(new_job())
-    assert 1 <= caught.value.retry_after <= 30
+    assert 1 <= (caught.value.retry_after or 0) <= 30
     assert await keys(rig) == before
 
 
@@ -168,4 +168,4 @@ async def test_a_job_at_once_is_refused_while_the_pool_is_paused(rig: Rig) -> No
     await rig.store.cancel(job.id)
     with pytest.raises(PoolBusy) as caught:
         await rig.store.submit_now(new_job())
-    assert caught.value.retry_after >= 10
+    assert (caught.value.retry_after or 0) >= 10

@@ -8,9 +8,8 @@ from __future__ import annotations
 import random
 from collections.abc import Awaitable, Callable, Sequence
 
-
 from jobs.errors import PoolBusy
-from jobs.job import Delivery, EventKind, Outcome, Phase, ResultKind, Status, rfc3339
+from jobs.job import Delivery, EventKind, JobError, Outcome, Phase, ResultKind, Status, rfc3339
 from jobs.store import Answered, Lease, Renewal
 from tests.jobs.store.support import Rig, done, failed, new_job
 
@@ -29,6 +28,8 @@ class World:
         self.broker: list[Delivery] = []  # accepted, not yet delivered
         self.leases: list[Lease] = []  # of workers that believe to have one
         self.newest: dict[str, str] = {}  # job → token of its newest lease
+        self.live_until: dict[str, int] = {}  # job → end of its newest lease, unless it was given back
+        self.recorded: dict[str, Outcome] = {}
         self.granted: dict[str, set[str]] = {}  # job → tokens of all its leases
         self.ends: dict[str, Status] = {}  # what was once seen to have ended
         self.told: dict[str, set[EventKind]] = {}  # terminal events that consumers saw
@@ -40,14 +41,15 @@ class World:
         actions: list[tuple[int, Callable[[], Awaitable[bool]]]] = [
             (10, self.submit),
             (3, self.submit_now),
-            (30, self.deliver),
+            (25, self.deliver),
             (25, self.work),
             (4, self.cancel),
             (10, self.advance),
             (8, self.reap),
             (5, self.tick),
-            (3, self.dead_letter),
-            (2, self.late),
+            (7, self.dead_letter),
+            (3, self.late),
+            (4, self.complete_for_nobody),
         ]
         weights = [weight for weight, _ in actions]
         ((_, action),) = self.random.choices(actions, weights)
@@ -105,6 +107,9 @@ class World:
         match await self.rig.store.claim(job_id, f"gpu-{self.random.randrange(9)}"):
             case Lease() as lease:
                 assert lease.token not in self.granted[job_id]
+                assert self.live_until.get(job_id, 0) <= self.rig.now, "two leases at once"
+                assert job_id not in self.recorded, "work on what is done"
+                self.prolong(lease)
                 self.granted[job_id].add(lease.token)
                 self.newest[job_id] = lease.token
                 self.leases.append(lease)
@@ -114,7 +119,9 @@ class World:
     async def deliver(self) -> bool:
         if not self.broker:
             return False
-        event = self.broker.pop(self.random.randrange(len(self.broker)))
+        event = self.random.choice(self.broker)
+        if not self.chance(0.3):  # else it comes again, at any later time
+            self.broker.remove(event)
         if event.kind in WORK:
             await self.claim(event.job_id)
             return False
@@ -129,29 +136,54 @@ class World:
         if self.chance(0.1):
             self.leases.remove(lease)  # it died
             return False
-        stale = self.newest[lease.job.id] != lease.token
+        step = self.random.randrange(9)
         match self.random.randrange(4):
             case 0:
-                answer = await self.rig.store.renew(lease, self.random.choice(list(Phase)[2:]), 3)
-                assert answer is Renewal.LOST or not stale
-                if answer is Renewal.LOST:
-                    self.leases.remove(lease)
+                phase = self.random.choice(list(Phase)[2:])
+                answer = await self.rig.store.renew(lease, phase, step)
+                self.judge(lease, kept=answer is not Renewal.LOST)
+                if answer is not Renewal.LOST:
+                    self.prolong(lease)
+                    return False
+                self.leases.remove(lease)
             case 1:
-                step = self.random.randrange(9)
-                assert not (await self.rig.store.checkpoint(lease, f"checkpoints/{step}", step) and stale)
+                self.judge(lease, kept=await self.rig.store.checkpoint(lease, f"checkpoints/{step}", step))
             case 2:
                 self.leases.remove(lease)
-                delivery = await self.rig.store.yield_(lease)
-                assert delivery is None or not stale
-                self.reply(delivery)
+                self.give_back(lease, await self.rig.store.yield_(lease))
             case _:
                 self.leases.remove(lease)
                 cancelled = Outcome(ResultKind.CANCELLED, lease.token)
                 outcome = self.random.choice([done(lease), done(lease), failed(lease), cancelled])
-                delivery = await self.rig.store.record(lease, outcome)
-                assert delivery is None or not stale
-                self.reply(delivery)
+                self.give_back(lease, await self.rig.store.record(lease, outcome))
         return False
+
+    def prolong(self, lease: Lease) -> None:
+        self.live_until[lease.job.id] = self.rig.now + lease.seconds * 1_000_000
+
+    def judge(self, lease: Lease, *, kept: bool) -> None:
+        """Whoever holds the newest lease keeps it while it lives; whoever does not has lost it."""
+        newest = self.newest[lease.job.id] == lease.token
+        assert newest or not kept, "a stale lease was honoured"
+        assert kept or not (newest and self.live_until.get(lease.job.id, 0) > self.rig.now), "lost alive"
+
+    def give_back(self, lease: Lease, reply: Delivery | None) -> None:
+        self.judge(lease, kept=reply is not None)
+        if reply is not None:
+            self.live_until.pop(lease.job.id, None)
+            if reply.outcome is not None:
+                self.recorded[lease.job.id] = reply.outcome
+        self.reply(reply)
+
+    async def complete_for_nobody(self) -> bool:
+        """A terminal event that means nothing: of a lease that was lost, or of none."""
+        if not self.granted or not self.faults:
+            return False
+        job_id = self.random.choice(list(self.granted))
+        token = self.random.choice(["", *(self.granted[job_id] - {self.newest.get(job_id, "")})])
+        outcome = Outcome(ResultKind.FAILED, token, error=JobError("stray", "of nobody"))
+        await self.publish(await self.rig.store.complete(job_id, outcome))
+        return True
 
     async def cancel(self) -> bool:
         if not self.granted or not self.faults:
@@ -235,9 +267,12 @@ class World:
                 assert self.ends.setdefault(job_id, status) is status, "an end is final"
             else:
                 assert job_id not in self.ends, "an end is final"
-            if status is Status.COMPLETED:
-                assert record["result_token"] in self.granted[job_id]
-                assert record["result_token"] in record["s3_url"]
+            if status.terminal and job_id in self.recorded:
+                recorded = self.recorded[job_id]
+                assert (status, record["result_token"]) == (Status(recorded.kind), recorded.token)
+            else:
+                assert status is not Status.COMPLETED
+                assert record.get("error_code") != "stray"
         assert set(held) | set(waiting) | set(delayed) <= set(records)
         if given_out and waiting and len(held) < limit:
             assert int(paused_until or 0) > self.rig.now, "a free credit beside a job that waits"
