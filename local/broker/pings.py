@@ -10,7 +10,7 @@ from uuid import uuid4
 from zoneinfo import ZoneInfo
 
 import structlog
-from croniter import CroniterError, croniter  # type: ignore[import-untyped]  # it has no types
+from croniter import CroniterError, croniter
 
 from local.broker.delivery import Deliverer
 from local.broker.events import WireEvent

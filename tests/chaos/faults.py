@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from itertools import count
 
-import psutil  # type: ignore[import-untyped]  # it has no types
+import psutil
 
 from tests.chaos.plan import Fault, Kind
 from tests.chaos.rig import Rig

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
-import psutil  # type: ignore[import-untyped]  # it has no types
+import psutil
 
 from jobs.settings import Settings
 from local.embedded import SEAWEED_PORTS, free_range, seaweed, valkey

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import httpx
 import pytest
@@ -14,7 +14,13 @@ from mochi import Client
 from tests.e2e.system import System
 from tests.eventing.specification import violations
 
-DATA = {"prompt": "a green triangle", "width": 32, "height": 32, "num_frames": 7, "num_inference_steps": 2}
+DATA: dict[str, Any] = {
+    "prompt": "a green triangle",
+    "width": 32,
+    "height": 32,
+    "num_frames": 7,
+    "num_inference_steps": 2,
+}
 Convert: TypeAlias = Callable[[CloudEvent], tuple[dict[str, str], bytes]]
 MODES = pytest.mark.parametrize("convert", [to_binary, to_structured], ids=["binary", "structured"])
 

@@ -22,14 +22,14 @@ PHASES = ["waiting", "starting", "encoding_prompt", "denoising", "decoding", "en
 
 
 def submit(client: Client, prompt: str = "a red circle moving right", **fields: object) -> Job:
-    return client.submit(prompt, **{**SMALL, **fields})  # type: ignore[typeddict-item]
+    return client.submit(prompt, **{**SMALL, **fields})
 
 
 def decoded(video: bytes) -> tuple[str, float, tuple[int, int], int]:
     """Codec, frames a second, size and number of decoded frames."""
-    with av.open(io.BytesIO(video)) as container:
+    with av.open(io.BytesIO(video), "r") as container:
         (stream,) = container.streams.video
-        count = sum(1 for _ in container.decode(stream))
+        count = len(list(container.decode(stream)))
         assert stream.average_rate is not None
         return stream.codec_context.name, float(stream.average_rate), (stream.width, stream.height), count
 

@@ -11,6 +11,7 @@ import subprocess
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 from mochi import Client
 from tests.e2e.system import mochi_up
@@ -48,9 +49,9 @@ def test_the_video_element_loads_seeks_and_plays_to_the_end(tmp_path: Path) -> N
     assert said["at"] > 1.9
 
 
-def played(src: str, folder: Path) -> dict[str, float]:
+def played(src: str, folder: Path) -> dict[str, Any]:
     """What the page says once the video has ended, or failed."""
-    said: list[dict[str, float]] = []
+    said: list[dict[str, Any]] = []
     heard = threading.Event()
 
     class Handler(BaseHTTPRequestHandler):
