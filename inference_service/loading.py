@@ -28,19 +28,20 @@ def load_pipeline(settings: Settings) -> VideoPipeline:
     """
     if settings.model_dir is None and settings.model_name == NO_MODEL:
         return NullPipeline()
-    from inference_service import mochi_pipeline
-
-    mochi_pipeline.use_threads(usable_cores())
+    setting = f"MODEL_NAME={settings.model_name}"
     try:
         if settings.model_dir is not None:
             setting = f"MODEL_DIR={settings.model_dir}"
             _check_folder(settings.model_dir)
+        from inference_service import mochi_pipeline
+
+        mochi_pipeline.use_threads(usable_cores())
+        if settings.model_dir is not None:
             return mochi_pipeline.load_mochi(settings.model_dir, settings.model_dir.name)
         if settings.model_name == DEFAULT_MODEL:
             setting = f"SCRATCH_DIR={settings.scratch_dir}"
             folder = tiny_model_folder(settings.scratch_dir, mochi_pipeline.build_model)
             return mochi_pipeline.load_mochi(folder, DEFAULT_MODEL)
-        setting = f"MODEL_NAME={settings.model_name}"
         repository = settings.model_name.removeprefix("hf://")
         return mochi_pipeline.load_mochi(repository, repository, settings.hf_token)
     except Exception as error:  # diffusers, transformers and safetensors raise errors of many classes

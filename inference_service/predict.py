@@ -136,11 +136,14 @@ class Predictor:
         return await self._ended(patience)
 
     async def _ended(self, seconds: float) -> bool:
-        tasks = {*self._tasks.values(), *self._publishing}
-        if not tasks:
-            return True
-        _, running = await asyncio.wait(tasks, timeout=seconds)
-        return not running
+        give_up_at = time.monotonic() + seconds
+        # Again and again: the connection of a job at work may be lost meanwhile, and its reply published.
+        while tasks := {*self._tasks.values(), *self._publishing}:
+            _, running = await asyncio.wait(tasks, timeout=max(0.0, give_up_at - time.monotonic()))
+            if running:
+                return False
+            await asyncio.sleep(0)  # its callbacks take a task that is done from these sets
+        return True
 
     async def _publish(self, reply: asyncio.Task[Delivery | None]) -> None:
         try:

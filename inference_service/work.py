@@ -117,9 +117,10 @@ class Work:
         self._keeper.announce(Phase.UPLOADING, self._spec.num_inference_steps)
         lease = self._lease
         folder = f"videos/{lease.job.id}/{lease.attempt}-{lease.token}"
-        # The poster first: whoever sees the video finds its poster too.
-        poster = await self._put(f"{folder}/poster.jpg", files.poster, "image/jpeg")
-        video = await self._put(f"{folder}/video.mp4", files.video, "video/mp4")
+        video, poster = await asyncio.gather(
+            self._put(f"{folder}/video.mp4", files.video, "video/mp4"),
+            self._put(f"{folder}/poster.jpg", files.poster, "image/jpeg"),
+        )
         return Artifact(video.key, video.s3_url, video.etag, video.bytes, poster.key)
 
     async def _put(self, key: str, path: Path, content_type: str) -> StoredObject:

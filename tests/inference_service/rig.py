@@ -6,9 +6,13 @@ import asyncio
 import threading
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TypeAlias
+
+import uvicorn
+from starlette.applications import Starlette
 
 from eventing.publisher import MemoryPublisher
 from inference_service.null_pipeline import NullPipeline
@@ -22,7 +26,7 @@ from jobs.storage import VideoStorage
 from jobs.store import JobStore, NewJob
 from tests.inference_service.support import SPEC
 
-__all__ = ["MakeRig", "Rig", "Script", "Scripted", "until"]
+__all__ = ["MakeRig", "Rig", "Script", "Scripted", "serving", "until"]
 
 Script: TypeAlias = Callable[[VideoSpec, Report], None]
 
@@ -107,6 +111,21 @@ class Rig:
 
 
 MakeRig: TypeAlias = Callable[[VideoPipeline], Rig]
+
+
+@asynccontextmanager
+async def serving(app: Starlette) -> AsyncIterator[str]:
+    """The URL at which the app is served meanwhile."""
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, lifespan="off"))
+    task = asyncio.create_task(server.serve())
+
+    async def up() -> bool:
+        return server.started
+
+    await until(up)
+    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    server.should_exit = True
+    await task
 
 
 async def until(condition: Callable[[], Awaitable[bool]]) -> None:

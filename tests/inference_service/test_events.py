@@ -10,29 +10,20 @@ from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 from starlette.applications import Starlette
 
 from eventing.events import TYPE_PREFIX
 from inference_service.events import add_events_route
 from jobs.job import Job
-from tests.inference_service.rig import Rig, Scripted, until
+from tests.inference_service.rig import Rig, Scripted, serving, until
 
 
 @pytest.fixture
 async def url(rig: Rig) -> AsyncIterator[str]:
     app = Starlette()
     add_events_route(app, lambda: rig.predictor)
-    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, lifespan="off"))
-    serving = asyncio.create_task(server.serve())
-
-    async def up() -> bool:
-        return server.started
-
-    await until(up)
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}/events"
-    server.should_exit = True
-    await serving
+    async with serving(app) as address:
+        yield f"{address}/events"
 
 
 def binary(job: Job, **changes: str) -> dict[str, str]:

@@ -145,8 +145,9 @@ def test_a_failure_has_a_code_and_a_readable_reason(
     pipe, pipeline = broken
     hook = pipe.vae.decoder if part == "vae.decoder" else getattr(pipe, part)
     handle = hook.register_forward_pre_hook(raising(error))
-    with pytest.raises(expected) as raised:
+    with pytest.raises(expected) as raised, structlog.testing.capture_logs() as logs:
         pipeline.generate(SPEC, silent)
+    assert [line["event"] for line in logs] == ["pipeline_failed"]
     assert raised.value.job_error().code == code
     assert "secret" not in str(raised.value)
     assert raised.value.__context__ is None, "it would keep the failed job's tensors alive"

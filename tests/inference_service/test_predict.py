@@ -347,6 +347,20 @@ async def test_the_job_at_work_may_end_within_the_grace_period(rig: Rig, pipelin
     assert reply.kind is EventKind.COMPLETED
 
 
+async def test_a_reply_whose_connection_is_lost_while_it_ends_is_published_first(
+    rig: Rig, pipeline: Scripted
+) -> None:
+    pipeline.script = pipeline.wait
+    work = asyncio.create_task(rig.handle(await rig.submit()))
+    await asyncio.to_thread(pipeline.started.wait, 30)
+    ending = asyncio.create_task(rig.predictor.end(60, 0))
+    await asyncio.sleep(0)  # it has begun
+    rig.predictor.publish_when_done(work)
+    pipeline.go_on.set()
+    assert await ending
+    assert [event.type for event in rig.publisher.events] == [f"{TYPE_PREFIX}completed"]
+
+
 async def test_work_that_comes_to_no_step_is_given_up(rig: Rig, pipeline: Scripted) -> None:
     pipeline.script = pipeline.wait
     work = asyncio.create_task(rig.handle(await rig.submit()))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import json
 import os
 import signal
 import socket
@@ -11,6 +11,7 @@ import sys
 import uuid
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -19,16 +20,25 @@ from typing import IO
 import av
 import httpx
 import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
-from eventing.events import TYPE_PREFIX
-from jobs.job import Job, Phase, Status
+from eventing.codec import decode
+from eventing.events import TYPE_PREFIX, outcome_of
+from jobs.job import Job, Status
 from jobs.settings import Settings
 from jobs.storage import VideoStorage
-from jobs.store import JobStore, NewJob
-from tests.inference_service.rig import until
+from jobs.store import Answered, JobStore, NewJob
+from tests.inference_service.rig import serving, until
 from tests.inference_service.support import SPEC
+from tests.inference_service.support import job as make_job
 
 READY = "/v2/models/mochi-1/ready"
+PREDICT = "/v1/models/mochi-1:predict"
+CALL = {"instances": [{"prompt": "a red circle", "num_frames": 7, "num_inference_steps": 2}]}
+STRUCTURED = "application/cloudevents+json"
 
 
 def free_port() -> int:
@@ -85,17 +95,45 @@ def environ(settings: Settings, scratch: Path, port: int) -> dict[str, str]:
     }
 
 
-@pytest.fixture
-async def server(settings: Settings, model_scratch: Path, tmp_path: Path) -> AsyncIterator[Server]:
-    port = free_port()
-    log = tmp_path / "server.log"
+@asynccontextmanager
+async def running(environ: dict[str, str], log: Path) -> AsyncIterator[Server]:
     with log.open("wb") as output:
-        process = await start(environ(settings, model_scratch, port), output)
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+        process = await start(environ, output)
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{environ['PORT']}", timeout=60) as client:
         yield Server(process, client, log)
     if process.returncode is None:
         process.kill()
         await process.wait()
+
+
+@pytest.fixture
+async def broker() -> AsyncIterator[tuple[str, list[str]]]:
+    """A sink for events: its URL, and the types of what it got."""
+    types: list[str] = []
+
+    async def take(request: Request) -> Response:
+        types.append(request.headers["ce-type"].removeprefix(TYPE_PREFIX))
+        return Response(status_code=202)
+
+    async with serving(Starlette(routes=[Route("/", take, methods=["POST"])])) as url:
+        yield url, types
+
+
+@pytest.fixture
+async def server(settings: Settings, model_scratch: Path, tmp_path: Path) -> AsyncIterator[Server]:
+    """With the tiny model."""
+    async with running(environ(settings, model_scratch, free_port()), tmp_path / "log") as server:
+        yield server
+
+
+@pytest.fixture
+async def fast_server(
+    settings: Settings, tmp_path: Path, broker: tuple[str, list[str]]
+) -> AsyncIterator[Server]:
+    """With no model, and a Broker."""
+    more = {"MODEL_NAME": "none", "K_SINK": broker[0], "MOCHI_GRACE_SECONDS": "60"}
+    async with running(environ(settings, tmp_path, free_port()) | more, tmp_path / "log") as server:
+        yield server
 
 
 async def submit(store: JobStore, **changes: int) -> Job:
@@ -108,6 +146,13 @@ def decoded(video: bytes) -> tuple[int, int, int]:
     with av.open(BytesIO(video), "r") as container:
         frames = list(container.decode(video=0))
     return len(frames), frames[0].width, frames[0].height
+
+
+async def denoising(store: JobStore, job: Job) -> None:
+    async def stepped() -> bool:
+        return (await store.get(job.id)).step > 0
+
+    await until(stepped)
 
 
 @pytest.mark.timeout(240)
@@ -127,70 +172,139 @@ async def test_a_predictors_life(server: Server, store: JobStore, storage: Video
     assert answer.headers["ce-type"] == f"{TYPE_PREFIX}completed"
     key = answer.json()["video"]["key"]
     assert decoded(b"".join(storage.read(key))) == (13, 48, 32)
+    again = await server.events(job)
+    assert (again.headers["ce-id"], again.json()) == (answer.headers["ce-id"], answer.json())
+    outcome = outcome_of(decode(dict(answer.headers), answer.content))
+    await store.complete(job.id, outcome)
+    assert (await server.events(job)).status_code == 204, "it has ended"
 
-    # KServe's own routes.
-    bad = await server.client.post("/v1/models/mochi-1:predict", json={"instances": [{"width": 33}]})
-    assert bad.status_code == 422
-    assert {e["field"] for e in bad.json()["errors"]} == {"prompt", "width"}
-    body = {"prompt": "a red circle", "num_frames": 7, "num_inference_steps": 2}
-    busy = await server.client.post("/v1/models/mochi-1:predict", json={"instances": [body]})
-    assert busy.status_code == 503, "the first job's credit is not back before its event is handled"
-    assert int(busy.headers["retry-after"]) >= 1
-    await store.reap(job.id)  # not due yet
-    outcome = (await server.events(job)).json()
-    assert outcome["video"]["key"] == key, "the same answer again"
+    # While it works, probes and metrics are answered.
+    long = await submit(store, width=128, height=128, num_frames=61, num_inference_steps=200)
+    waiting = asyncio.create_task(server.events(long))
+    await denoising(store, long)
+    assert (await server.client.get(READY)).status_code == 200
+    assert (await server.client.get("/v2/health/live")).status_code == 200
     metrics = (await server.client.get("/metrics")).text
     assert 'mochi_predictor_jobs_total{outcome="completed"} 1.0' in metrics
     assert 'mochi_phase_seconds_count{phase="denoising"} 1.0' in metrics
 
-    # SIGTERM, in the middle of a long job: it ends, and leaves the job to the reaper.
-    await _complete(store, server, job)
-    long = await submit(store, width=128, height=128, num_frames=61, num_inference_steps=200)
-    waiting = asyncio.create_task(server.events(long))
-
-    async def denoising() -> bool:
-        return (await store.get(long.id)).step > 0
-
-    await until(denoising)
+    # SIGTERM: when the grace period is over the job is handed over, and the process ends.
     server.process.send_signal(signal.SIGTERM)
+    answer = await waiting
+    assert answer.headers["ce-type"] == f"{TYPE_PREFIX}continued"
     async with asyncio.timeout(60):
         assert await server.process.wait() == 0
-    with contextlib.suppress(httpx.TransportError):
-        await waiting
     now = await store.get(long.id)
-    assert (now.status, now.phase) == (Status.PROCESSING, Phase.DENOISING)
+    assert (now.status, now.delivery) == (Status.PROCESSING, int(answer.headers["ce-delivery"]))
     assert "Traceback" not in server.log.read_text("utf-8")
 
 
-async def _complete(store: JobStore, server: Server, job: Job) -> None:
-    from eventing.codec import decode
-    from eventing.events import outcome_of
+async def test_the_job_at_work_at_sigterm_is_done_and_its_reply_published_where_its_connection_is_gone(
+    settings: Settings, store: JobStore, model_scratch: Path, tmp_path: Path, broker: tuple[str, list[str]]
+) -> None:
+    url, types = broker
+    more = {"K_SINK": url, "MOCHI_GRACE_SECONDS": "100"}
+    scratch = environ(settings, model_scratch, free_port()) | more
+    async with running(scratch, tmp_path / "log") as server:
+        await server.answers(READY, 200)
+        job = await submit(store, num_inference_steps=60)
+        waiting = asyncio.create_task(server.events(job))
+        await denoising(store, job)
+        waiting.cancel()
+        server.process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(90):
+            assert await server.process.wait() == 0
+    assert types == ["completed"]
+    assert list((model_scratch / "work").iterdir()) == []
 
-    answer = await server.events(job)
-    await store.complete(job.id, outcome_of(decode(dict(answer.headers), answer.content)))
 
+async def test_kserves_own_routes(
+    fast_server: Server, broker: tuple[str, list[str]], store: JobStore
+) -> None:
+    client = fast_server.client
+    await fast_server.answers(READY, 200)
+    assert (await client.get("/v1/models/mochi-1")).json() == {"name": "mochi-1", "ready": True}
+    bad = await client.post(PREDICT, json={"instances": [{"width": 33}]})
+    assert bad.status_code == 422
+    assert {e["field"] for e in bad.json()["errors"]} == {"prompt", "width"}
+    assert (await client.post(PREDICT, content=b"{")).status_code == 400
 
-@pytest.mark.timeout(240)
-async def test_a_call_to_predict(server: Server, store: JobStore) -> None:
-    await server.answers(READY, 200)
-    body = {"prompt": "a red circle", "num_frames": 7, "num_inference_steps": 2}
-    answer = await server.client.post("/v1/models/mochi-1:predict", json={"instances": [body]})
+    # JSON in, the video's URL out; its credit comes back when its event arrives, which is nobody's here.
+    answer = await client.post(PREDICT, json=CALL)
     assert answer.status_code == 200, answer.text
     (prediction,) = answer.json()["predictions"]
-    video = await server.client.get(prediction["video_url"])
-    assert decoded(video.content) == (7, 64, 64)
-    assert (await store.get(prediction["job"]["job_id"])).status is Status.PROCESSING, "no Broker here"
+    assert decoded((await client.get(prediction["video_url"])).content) == (7, 64, 64)
+    assert broker[1] == ["completed"]
+    busy = await client.post(PREDICT, json=CALL)
+    assert busy.status_code == 503
+    assert int(busy.headers["retry-after"]) >= 1
+    assert set(busy.json()) == {"error"}
+    await free_the_credit(store)
+
+    # A CloudEvent in, a CloudEvent out.
+    attributes = {"id": "1", "source": "/test", "type": "test", "specversion": "1.0"}
+    headers = {f"ce-{name}": value for name, value in attributes.items()}
+    binary = await client.post(PREDICT, json=CALL, headers=headers)
+    assert binary.headers["ce-type"] == "io.kserve.inference.response"
+    assert binary.json()["predictions"][0]["video_url"]
+    await free_the_credit(store)
+    structured = await client.post(
+        PREDICT, content=json.dumps(attributes | {"data": CALL}), headers={"content-type": STRUCTURED}
+    )
+    assert structured.json()["data"]["predictions"][0]["video_url"]
+    await free_the_credit(store)
+
+    tensor = {"name": "prompt", "shape": [1], "datatype": "BYTES", "data": ["a red circle"]}
+    v2 = await client.post("/v2/models/mochi-1/infer", json={"inputs": [tensor]})
+    assert {o["name"] for o in v2.json()["outputs"]} == {"video_url", "poster_url", "job"}
 
 
-async def test_a_model_that_cannot_be_loaded_is_one_line_and_exit_code_1(
-    settings: Settings, tmp_path: Path
+async def free_the_credit(store: JobStore) -> None:
+    """Complete the newest job, as the completion function does on its event."""
+    job = (await store.list_jobs(limit=1)).jobs[0]
+    claimed = await store.claim(job.id, "test")
+    assert isinstance(claimed, Answered)
+    assert claimed.delivery.outcome is not None
+    await store.complete(job.id, claimed.delivery.outcome)
+
+
+async def test_events_that_mean_nothing_are_204_and_rubbish_is_400(fast_server: Server) -> None:
+    await fast_server.answers(READY, 200)
+    unknown = replace(make_job(), delivery=7)
+    assert (await fast_server.events(unknown)).status_code == 204
+    rubbish = await fast_server.client.post("/events", content=b"rubbish")
+    assert rubbish.status_code == 400
+    assert rubbish.headers["content-type"] == "application/problem+json"
+    assert {"specversion", "id", "source", "type"} <= {e["field"] for e in rubbish.json()["errors"]}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"MODEL_DIR": "/nothing"}, "MODEL_DIR=/nothing"),
+        ({"SCRATCH_DIR": "/dev/null/x"}, "SCRATCH_DIR=/dev/null/x"),
+        ({"REDIS_URL": "redis://:wrong@"}, "REDIS_URL"),
+        ({"AWS_SECRET_ACCESS_KEY": "wrong"}, "AWS_"),
+        ({"PORT": "taken"}, "address already in use"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+async def test_what_keeps_it_from_starting_is_one_line_and_an_exit_code(
+    settings: Settings, tmp_path: Path, change: dict[str, str], words: str
 ) -> None:
-    missing = {"MODEL_DIR": str(tmp_path / "nothing"), "MOCHI_LOG_FORMAT": "console"}
-    with (tmp_path / "log").open("wb") as log:
-        process = await start(environ(settings, tmp_path, free_port()) | missing, log)
-        assert await process.wait() == 1
+    environment = environ(settings, tmp_path, free_port()) | {"MODEL_NAME": "none"} | change
+    if environment["REDIS_URL"].endswith("@"):
+        environment["REDIS_URL"] += settings.redis_url.rpartition("@")[2]
+    with socket.socket() as taken, (tmp_path / "log").open("wb") as log:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        if environment["PORT"] == "taken":
+            environment["PORT"] = str(taken.getsockname()[1])
+        process = await start(environment, log)
+        assert await process.wait() != 0
     (line,) = (tmp_path / "log").read_text("utf-8").splitlines()
-    assert "MODEL_DIR=" in line
+    assert words in line
+    assert "wrong" not in line
 
 
 async def test_a_wrong_setting_is_one_line_and_exit_code_1(tmp_path: Path) -> None:
