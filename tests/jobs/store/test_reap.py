@@ -38,6 +38,14 @@ async def test_what_is_not_due_is_left_alone(rig: Rig) -> None:
     assert await rig.store.reap("0" * 32) == ()
 
 
+async def test_a_lease_that_lives_is_left_alone_whatever_the_agenda_says(rig: Rig) -> None:
+    lease = await rig.claimed()
+    await rig.redis.zadd("credits:mochi-1", {lease.job.id: 0})
+    assert await rig.store.reap(lease.job.id) == ()
+    assert (await rig.record_of(lease.job))["token"] == lease.token
+    assert await rig.due(lease.job.id) == 60
+
+
 async def test_an_event_that_nobody_claimed_is_published_again(rig: Rig) -> None:
     submission = await rig.submit()
     await rig.advance(10)
