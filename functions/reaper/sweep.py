@@ -9,11 +9,11 @@ objects go only when the job would have expired anyway.
 
 from __future__ import annotations
 
+import asyncio
 import re
 from datetime import UTC, datetime, timedelta
 
 import structlog
-from anyio import to_thread
 
 from functions.wiring import Wiring
 from jobs.errors import JobNotFound
@@ -36,10 +36,10 @@ class Sweep:
     async def run(self, now: datetime) -> int:
         """How many objects were removed. Raises StoreUnavailable, StorageUnavailable."""
         removed = 0
-        for (folder, job_id), modified in (await to_thread.run_sync(self._folders)).items():
+        for (folder, job_id), modified in (await asyncio.to_thread(self._folders)).items():
             age = now - modified
             if age > _YOUNG and not await self._spared(folder, job_id, age):
-                objects = await to_thread.run_sync(self._wiring.storage.delete_prefix, folder)
+                objects = await asyncio.to_thread(self._wiring.storage.delete_prefix, folder)
                 log.info("swept", job=job_id, folder=folder, objects=objects)
                 removed += objects
         return removed

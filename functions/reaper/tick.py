@@ -6,11 +6,11 @@ Redis stops it all (503: the Broker tries again); one of the object store stops 
 
 from __future__ import annotations
 
+import asyncio
 import time
 from datetime import UTC, datetime
 
 import structlog
-from anyio import to_thread
 
 from eventing.dispatch import dispatch
 from functions.reaper.sweep import Sweep
@@ -81,7 +81,7 @@ class Reaper:
         return removed
 
     async def _remove(self, job_id: str) -> None:
-        objects = await to_thread.run_sync(self._delete_objects, job_id)
+        objects = await asyncio.to_thread(self._delete_objects, job_id)
         await self._wiring.store.forget(job_id)
         log.info("expired", job=job_id, objects=objects)
 
