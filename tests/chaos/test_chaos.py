@@ -35,7 +35,7 @@ SECONDS = float(os.environ.get("CHAOS_SECONDS") or 0.6 * JOBS)
 RECOVERY = 150.0
 
 ENVIRON = {
-    "MODEL_NAME": "none",
+    "MODEL_NAME": os.environ.get("CHAOS_MODEL") or "none",
     "MOCHI_POOL_LIMIT": "2",  # one GPU: while one job is at work, the other one's event waits for it
     "MOCHI_POOL_GRACE_SECONDS": "5",
     "MOCHI_SLICE_SECONDS": "4",
