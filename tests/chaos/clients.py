@@ -145,10 +145,11 @@ class Observer:
             while not over.wait(1.0):
                 with suppress(Unavailable, Unreachable):
                     for job in client.list(limit=10_000):
-                        self._see(job)
+                        self.see(job)
                     self.rounds += 1
 
-    def _see(self, job: Job) -> None:
+    def see(self, job: Job) -> None:
+        """Compare it with what it was."""
         before = self.jobs.get(job.id)
         self.jobs[job.id] = job
         if before is None:
@@ -162,7 +163,7 @@ class Observer:
 
 
 class Reapers:
-    """Rounds of the reaper, more often than once a minute, and two at once."""
+    """Rounds of the reaper, more often than once a minute."""
 
     def __init__(self, url: str) -> None:
         self._url = url

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from itertools import islice
 
 import av
@@ -18,7 +18,7 @@ from tests.chaos.clients import Log
 from tests.chaos.plan import Plan
 from tests.chaos.rig import ENDS, Rig
 
-__all__ = ["Books", "books", "broken", "ends", "played"]
+__all__ = ["Books", "books", "broken", "counted", "ends", "lost", "played", "wrong_ends", "wrong_events"]
 
 #: Reasons to fail that such a run gives: a deadline of its client's, or three attempts cut off in a row.
 _ALLOWED = frozenset({"deadline_exceeded", "attempts_exhausted"})
@@ -69,16 +69,17 @@ def broken(rig: Rig, plan: Plan, log: Log, jobs: Mapping[str, Job], kept: Books)
     """Every promise that was not kept, in a line each."""
     return [
         *log.faults,
-        *_lost(plan, log, jobs, kept),
-        *_wrong_ends(plan, log, jobs),
-        *_wrong_events(jobs, ends(rig)),
+        *lost(plan, log, jobs, kept.jobs),
+        *wrong_ends(plan, log, jobs),
+        *wrong_events(jobs, ends(rig)),
         *_wrong_objects(rig, jobs),
         *([f"Redis holds {kept.left}"] if kept.left else []),
         *([f"the pool is paused for {kept.paused_seconds:.0f} s"] if kept.paused_seconds else []),
     ]
 
 
-def _lost(plan: Plan, log: Log, jobs: Mapping[str, Job], kept: Books) -> Iterator[str]:
+def lost(plan: Plan, log: Log, jobs: Mapping[str, Job], recorded: Set[str]) -> Iterator[str]:
+    """Jobs that were accepted and are not there, or there and never accepted (`recorded`: in Redis)."""
     for wish in plan.wishes:
         job_id = log.accepted.get(wish.key)
         if job_id is None and wish.key not in log.refused:
@@ -88,11 +89,12 @@ def _lost(plan: Plan, log: Log, jobs: Mapping[str, Job], kept: Books) -> Iterato
     accepted = set(log.accepted.values())
     if len(accepted) != len(log.accepted):
         yield "two idempotency keys made one job"
-    if extra := kept.jobs - accepted:
+    if extra := recorded - accepted:
         yield f"jobs that nobody was told of, or made twice: {sorted(extra)}"
 
 
-def _wrong_ends(plan: Plan, log: Log, jobs: Mapping[str, Job]) -> Iterator[str]:
+def wrong_ends(plan: Plan, log: Log, jobs: Mapping[str, Job]) -> Iterator[str]:
+    """Jobs that have not ended, or not as they may."""
     wishes = {log.accepted[w.key]: w for w in plan.wishes if w.key in log.accepted}
     for job in jobs.values():
         wish = wishes.get(job.id)
@@ -113,7 +115,8 @@ def _wrong_ends(plan: Plan, log: Log, jobs: Mapping[str, Job]) -> Iterator[str]:
             yield f"{job.id} is {job.status}, and its events ended with {seen}"
 
 
-def _wrong_events(jobs: Mapping[str, Job], recorded: Mapping[str, list[str]]) -> Iterator[str]:
+def wrong_events(jobs: Mapping[str, Job], recorded: Mapping[str, list[str]]) -> Iterator[str]:
+    """Jobs whose end no event told, or more than one."""
     for job in jobs.values():
         different = set(recorded.get(job.id, ()))
         if not different:
