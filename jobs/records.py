@@ -1,4 +1,4 @@
-"""What the script answers, as values: jobs, deliveries, pools. And outcomes as the script takes them.
+"""What the script answers, as values: jobs and deliveries. And outcomes as the script takes them.
 
 Lenient where a record is damaged: a number that is none counts as 0, a field that is unknown is passed
 over. Only a record without a readable status and request is no job (DamagedRecord).
@@ -23,9 +23,10 @@ from jobs.job import (
     ResultKind,
     Status,
 )
+from jobs.pools import PoolView
 from jobs.request import VideoSpec
 
-__all__ = ["DamagedRecord", "PoolView", "QueueView", "Reply", "outcome_arguments", "spec_text"]
+__all__ = ["DamagedRecord", "Reply", "outcome_arguments", "spec_text"]
 
 _SPEC_FIELDS = frozenset(field.name for field in fields(VideoSpec))
 _BESIDE = "./"  # before the name of a poster that lies beside its video
@@ -34,64 +35,6 @@ _NO_OUTCOME = 6  # elements of a delivery that asks for work
 
 class DamagedRecord(Exception):
     """The record of a job cannot be read as one."""
-
-
-@dataclass(frozen=True)
-class QueueView:
-    """A queue of the pool."""
-
-    waiting: int  # jobs in its backlog
-    measured_us: float | None  # GPU time of its jobs; None before the first has completed
-    weight: float
-
-
-@dataclass(frozen=True)
-class PoolView:
-    """The pool as the script saw it."""
-
-    now_us: int
-    paused_until_us: int
-    credits: int  # held
-    measured_us: float | None  # GPU time of a job, over all queues
-    queues: Mapping[str, QueueView]
-
-    @classmethod
-    def read(cls, answer: Sequence[Any]) -> Self:
-        """From the script's answer."""
-        now, paused_until, held, measured, queues = answer
-        return cls(
-            now_us=int(now),
-            paused_until_us=int(paused_until),
-            credits=int(held),
-            measured_us=_seconds(measured),
-            queues={
-                name: QueueView(int(waiting), _seconds(own), float(weight))
-                for name, waiting, own, weight in queues
-            },
-        )
-
-    @property
-    def paused_seconds(self) -> float:
-        """Until the pause ends; 0 where there is none."""
-        return max(0, self.paused_until_us - self.now_us) / 1e6
-
-    def wait_seconds(self, queue: str, position: int, estimate_us: float, limit: int) -> float:
-        """Until a job of `queue` with `position` jobs before it starts, by the measured GPU time.
-
-        What is in flight is half done on average. Of the other queues' work, as much goes before as their
-        weights allow.
-        """
-        typical = self.measured_us or estimate_us
-        own = self.queues.get(queue) or QueueView(position, None, 1.0)
-        before = position * (own.measured_us or typical)
-        others = sum(
-            min(view.waiting * (view.measured_us or typical), before * view.weight / own.weight)
-            for name, view in self.queues.items()
-            if name != queue
-        )
-        in_flight = typical / 2 if self.credits >= limit else 0
-        spread = (before + others) / limit + in_flight / min(limit, max(1, self.credits))
-        return self.paused_seconds + spread / 1e6
 
 
 @dataclass(frozen=True)
@@ -130,13 +73,6 @@ class Reply:
             queue = record.get("queue", "")
             eta = self.pool.wait_seconds(queue, position, _int(record, "estimate"), self.limit)
         return _job(job_id, record, position if waits else None, eta)
-
-
-def _seconds(text: str) -> float | None:
-    try:
-        return float(text) if text else None
-    except ValueError:
-        return None
 
 
 def _int(record: Mapping[str, str], name: str) -> int:
