@@ -1,0 +1,266 @@
+"""A deterministic event loop: simulated time, and processes that can be killed or stopped at any point.
+
+Whatever would run in a thread runs in a real one, but never at the same time as anything else: it works
+until it blocks in `block`, and goes on when the loop says so. Knows no job.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import threading
+from collections import deque
+from collections.abc import Callable, Coroutine
+from contextvars import Context, ContextVar, copy_context
+from typing import Any, TypeVar
+
+__all__ = ["PROCESS", "Buried", "Crash", "Process", "SimLoop"]
+
+T = TypeVar("T")
+
+
+class Crash(AssertionError):
+    """A callback raised what nobody expected."""
+
+
+class Buried(BaseException):
+    """Raised in what a killed process had not finished, after the run, so that nothing stays behind."""
+
+
+class Process:
+    """What is killed or stopped as a whole."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.dead = False
+        self.stopped_until = 0.0
+        self.calls: set[asyncio.Future[Any]] = set()  # of others, which wait for an answer
+
+
+#: The process that the running code belongs to; None: the world itself.
+PROCESS: ContextVar[Process | None] = ContextVar("process", default=None)
+
+
+class _Entry(asyncio.TimerHandle):
+    def __init__(self, loop: SimLoop, when: float, callback: Any, args: Any, context: Context | None) -> None:
+        context = copy_context() if context is None else context
+        super().__init__(when, callback, args, loop, context)
+        self.process: Process | None = context.get(PROCESS)
+        self.run = lambda: context.run(callback, *args)
+
+
+class SimLoop(asyncio.AbstractEventLoop):
+    """Runs what is ready in its order; then time jumps to the next timer."""
+
+    def __init__(self) -> None:
+        self._now = 0.0
+        self._order = 0
+        self._ready: deque[_Entry] = deque()
+        self._timers: list[tuple[float, int, _Entry]] = []
+        self._dropped: list[_Entry] = []  # of dead processes
+        self._tasks: list[asyncio.Task[Any]] = []
+        self._threads: list[_Thread] = []
+        self._burying = False
+        self.crash: Crash | None = None
+        self._current = threading.local()  # the _Thread that a real thread runs
+
+    # What asyncio asks of a loop
+
+    def time(self) -> float:
+        """Seconds since the start of the run."""
+        return self._now
+
+    def call_soon(self, callback: Any, *args: Any, context: Context | None = None) -> _Entry:  # type: ignore[override]  # a handle with a time is one
+        entry = _Entry(self, self._now, callback, args, context)
+        self._ready.append(entry)
+        return entry
+
+    call_soon_threadsafe = call_soon  # type: ignore[assignment]  # no two threads run at once
+
+    def call_later(
+        self, delay: float, callback: Any, *args: Any, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        return self.call_at(self._now + delay, callback, *args, context=context)
+
+    def call_at(
+        self, when: float, callback: Any, *args: Any, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        entry = _Entry(self, when, callback, args, context)
+        self._push(when, entry)
+        return entry
+
+    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
+        """A cancelled timer is passed over when its time comes."""
+
+    def create_future(self) -> asyncio.Future[Any]:
+        return asyncio.Future(loop=self)
+
+    def create_task(self, coro: Any, **names: Any) -> asyncio.Task[Any]:
+        task = asyncio.Task(coro, loop=self, **names)
+        self._tasks.append(task)
+        return task
+
+    def run_in_executor(self, executor: Any, func: Callable[..., T], *args: Any) -> asyncio.Future[T]:  # type: ignore[override]  # noqa: ARG002  # one kind of thread for all
+        future = self.create_future()
+        thread = _Thread(self, lambda: func(*args), future)
+        self._threads.append(thread)
+        self.call_soon(thread.go_on)
+        return future
+
+    def get_debug(self) -> bool:
+        return False
+
+    def is_running(self) -> bool:
+        return True
+
+    def is_closed(self) -> bool:
+        return False
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        if not self._burying and self.crash is None:
+            error = context.get("exception")
+            self.crash = Crash(f"{context.get('message')}: {error!r}")
+            self.crash.__cause__ = error
+
+    # Running
+
+    def run(self, main: Coroutine[Any, Any, T]) -> T:
+        """Run until `main` is done. Raises Crash, and what `main` raises."""
+        asyncio._set_running_loop(self)  # noqa: SLF001  # meant for whoever writes a loop
+        try:
+            task = self.create_task(main)
+            while not task.done() and self.crash is None:
+                if not self._turn():
+                    raise Crash("nothing is left to run, and the world waits")
+            if self.crash is not None:
+                raise self.crash
+            return task.result()
+        finally:
+            try:
+                self._bury()
+            finally:
+                asyncio._set_running_loop(None)  # noqa: SLF001  # as above
+
+    def _turn(self) -> bool:
+        if self._ready:
+            entry = self._ready.popleft()
+        elif self._timers:
+            when, _, entry = heapq.heappop(self._timers)
+            self._now = max(self._now, when)
+        else:
+            return False
+        process = entry.process
+        if entry.cancelled():
+            return True
+        if process is not None and process.dead and not self._burying:
+            self._dropped.append(entry)
+            return True
+        if process is not None and process.stopped_until > self._now and not self._burying:
+            self._push(process.stopped_until, entry)
+            return True
+        try:
+            entry.run()
+        except Exception as error:  # noqa: BLE001  # whatever it is, the run ends with it
+            self.call_exception_handler({"message": "a callback failed", "exception": error})
+        return True
+
+    def _push(self, when: float, entry: _Entry) -> None:
+        self._order += 1
+        heapq.heappush(self._timers, (when, self._order, entry))
+
+    def _bury(self) -> None:
+        """End what the run has left, without any effect: no timer runs any more, and all I/O is refused."""
+        self._burying = True
+        self._ready.extend(self._dropped)
+        for thread in self._threads:
+            thread.bury()
+        for _ in range(50):
+            self._timers.clear()
+            left = [task for task in self._tasks if not task.done()]
+            if not left:
+                break
+            for task in left:
+                task.cancel()
+            while self._ready:
+                self._turn()
+        self._ready.clear()
+        for task in self._tasks:
+            if task.done() and not task.cancelled():
+                task.exception()  # was seen
+
+    @property
+    def burying(self) -> bool:
+        """Whether the run is over."""
+        return self._burying
+
+    def block(self, seconds: float) -> None:
+        """Let the thread that calls it sleep. Raises Buried after the run."""
+        thread: _Thread | None = getattr(self._current, "thread", None)
+        if thread is None:
+            raise AssertionError("only what runs in a thread may block")
+        thread.block(seconds)
+
+    def entered(self, thread: _Thread) -> None:
+        """Called first in each real thread."""
+        self._current.thread = thread
+
+
+class _Thread:
+    """A function in a thread that takes turns with the loop."""
+
+    def __init__(self, loop: SimLoop, work: Callable[[], Any], future: asyncio.Future[Any]) -> None:
+        self._loop, self._work, self._future = loop, work, future
+        self._mine, self._theirs = threading.Semaphore(0), threading.Semaphore(0)
+        self._context = copy_context()
+        self._os_thread: threading.Thread | None = None
+        self._wake_in: float | None = None
+        self._buried = False
+        self._error: BaseException | None = None
+        self._result: Any = None
+
+    def go_on(self) -> None:
+        """Let it work until it blocks or ends."""
+        if self._os_thread is None:
+            self._os_thread = threading.Thread(target=self._main, daemon=True)
+            self._os_thread.start()
+        self._wake_in = None
+        self._mine.release()
+        self._theirs.acquire()
+        if self._wake_in is not None:
+            self._loop.call_later(self._wake_in, self.go_on)
+        elif not self._future.done():
+            self._tell()
+
+    def _tell(self) -> None:
+        if self._error is not None:
+            self._future.set_exception(self._error)
+        else:
+            self._future.set_result(self._result)
+
+    def block(self, seconds: float) -> None:
+        if self._buried:
+            raise Buried
+        self._wake_in = seconds
+        self._theirs.release()
+        self._mine.acquire()
+        if self._buried:
+            raise Buried
+
+    def bury(self) -> None:
+        if self._os_thread is None or not self._os_thread.is_alive():
+            return
+        self._buried = True
+        self._mine.release()
+        self._os_thread.join(10)
+
+    def _main(self) -> None:
+        asyncio._set_running_loop(None)  # noqa: SLF001  # a thread of its own has no loop
+        self._loop.entered(self)
+        self._mine.acquire()
+        try:
+            if not self._buried:
+                self._result = self._context.run(self._work)
+        except BaseException as error:  # noqa: BLE001  # it is told to whoever waits
+            self._error = error
+        self._wake_in = None
+        self._theirs.release()

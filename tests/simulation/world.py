@@ -1,0 +1,253 @@
+"""One run: a small world drawn from a seed, what goes wrong in it, and the invariants at its end."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from eventing.dispatch import dispatch
+from functions.reaper.sweep import Sweep
+from functions.submit.metrics import Metrics
+from functions.submit.submitter import SOURCE, Submitter
+from functions.wiring import Wiring
+from jobs.errors import BacklogFull, InvalidRequest, JobNotFound, MochiError
+from jobs.job import rfc3339
+from jobs.scripts import Script, transitions
+from jobs.settings import Settings
+from tests.simulation.broker import Broker, SimPublisher
+from tests.simulation.faults import Faults
+from tests.simulation.invariants import Violation
+from tests.simulation.link import CLOCK, POOL, QUEUES, Link
+from tests.simulation.log import Log
+from tests.simulation.pods import Functions, Pool
+from tests.simulation.scene import START_US, Gone, Scene
+from tests.simulation.worker import ALL_RULES, Rules
+
+__all__ = ["Failed", "Result", "World", "run"]
+
+_ROUND = 60.0  # seconds between two rounds of the reaper
+_PATIENCE = 40_000.0  # simulated seconds after the last fault within which every job has ended
+_METRICS = Metrics()
+
+
+@dataclass(frozen=True)
+class Result:
+    """A run in which all invariants hold."""
+
+    seed: int
+    jobs: int
+    transitions: int
+    events: int
+    steps: int
+    ends: Counter[str]
+    faults: Counter[str]
+    checked: Counter[str]
+    seconds: float  # simulated
+    trace: str = ""  # of `trace_too`
+
+
+class Failed(AssertionError):
+    """A run in which one does not. `trace` is what happened before."""
+
+    def __init__(self, seed: int, invariant: str, what: str, trace: str) -> None:
+        self.seed, self.invariant, self.what, self.trace = seed, invariant, what, trace
+        super().__init__(f"seed {seed}: {invariant}: {what}")
+
+    def __reduce__(self) -> tuple[type[Failed], tuple[int, str, str, str]]:
+        return type(self), (self.seed, self.invariant, self.what, self.trace)
+
+
+def run(
+    seed: int,
+    link: Link,
+    script: Script | None = None,
+    rules: Rules = ALL_RULES,
+    *,
+    trace_too: bool = False,
+) -> Result:
+    """Run the world of a seed. Raises Failed."""
+    world = World(seed, link, script, rules)
+    result = world.run()
+    return replace(result, trace=world.log.text(START_US)) if trace_too else result
+
+
+class World:
+    """The actors of one run."""
+
+    def __init__(self, seed: int, link: Link, script: Script | None, rules: Rules) -> None:
+        self.seed = seed
+        self.draw = random.Random(f"world {seed}")
+        draw = self.draw
+        self.settings = Settings(
+            pool=POOL,
+            pool_limit=draw.choice((1, 1, 2)),
+            pool_grace_seconds=90,
+            lease_seconds=60,
+            queues=dict.fromkeys(QUEUES, 1.0),
+            backlog_limit=draw.choice((2, 100, 100)),
+            model_name="tiny-mochi",
+            k_sink="http://broker",
+        )
+        link.flush()
+        link.load(script or transitions(CLOCK))
+        self.scene = Scene(seed, link, self.settings, Faults(seed))
+        self.functions = Functions(self.scene)
+        self.pool = Pool(self.scene, self.functions, draw.choice((1, 2, 2, 3)), rules)
+        self.broker = Broker(
+            self.scene, self.pool.predict, self.functions.completion, self.functions.dead_letters
+        )
+        self.functions.publisher = SimPublisher(self.broker)
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._done = False
+        self._ends: Counter[str] = Counter()
+
+    @property
+    def log(self) -> Log:
+        """What has happened."""
+        return self.scene.log
+
+    def run(self) -> Result:
+        """Raises Failed."""
+        try:
+            self.scene.loop.run(self._main())
+        except Exception as error:
+            cause: BaseException | None = error
+            while cause is not None and not isinstance(cause, Violation):
+                cause = cause.__cause__ or cause.__context__
+            name, what = (cause.invariant, cause.what) if cause else ("no_crash", f"{error!r}")
+            raise Failed(self.seed, name, what, self.log.text(START_US)) from error
+        log = self.log
+        return Result(
+            seed=self.seed,
+            jobs=len(log.jobs),
+            transitions=log.transitions,
+            events=len(log.events),
+            steps=len(log.steps),
+            ends=self._ends,
+            faults=self.scene.faults.counts,
+            checked=log.checked,
+            seconds=self.scene.loop.time(),
+        )
+
+    async def _main(self) -> None:
+        loop, faults = self.scene.loop, self.scene.faults
+        for index in range(self._jobs()):
+            self._start(self._client(index))
+        self._start(self._ping_source())
+        calm_at = loop.time() + self.draw.choice((150, 400, 900))
+        while loop.time() < calm_at and not self._quiet():
+            await asyncio.sleep(10)
+        faults.on = False
+        self.scene.redis_back_at = 0.0
+        self.log.say("world", "no more faults")
+        give_up_at = loop.time() + _PATIENCE
+        while not self._quiet():
+            if loop.time() > give_up_at:
+                raise Violation("every_job_ends", f"{self._unfinished()} after {_PATIENCE:.0f} s")
+            await asyncio.sleep(20)
+        self.scene.invariants.ended(self.scene.seen)
+        self._ends = Counter(record.status for record in self.scene.seen.records.values())
+        await self._forget_all()
+
+    def _jobs(self) -> int:
+        return self.draw.choice((2, 3, 3, 4, 8 if self.seed % 4 == 0 else 3))
+
+    def _start(self, work: Any) -> None:
+        task = self.scene.loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _unfinished(self) -> list[str]:
+        return [job for job, record in self.scene.seen.records.items() if not record.terminal]
+
+    def _quiet(self) -> bool:
+        waits = len(self._tasks) > 1 or self.broker.in_flight or self.pool.busy or self.scene.seen.outbox
+        return not waits and not self._unfinished()
+
+    async def _ping_source(self) -> None:
+        faults, rounds = self.scene.faults, 0
+        while not self._done:
+            await asyncio.sleep(_ROUND)
+            if not faults.on:
+                await self._skip()
+            if faults.happens("a round of the reaper is missed"):
+                continue
+            count = 2 if faults.happens("two rounds of the reaper at once") else 1
+            await asyncio.gather(*(self.functions.round() for _ in range(count)), return_exceptions=True)
+            rounds += 1
+
+    async def _skip(self) -> None:
+        """Rounds in which nothing can be due are left out."""
+        if self.broker.in_flight or self.pool.busy or len(self._tasks) > 1:
+            return
+        seen = self.scene.seen
+        if not seen.credits or any(seen.delayed.values()) or seen.outbox or seen.waiting:
+            return
+        wait = (min(seen.credits.values()) - self.scene.now_us()) / 1e6
+        await asyncio.sleep(max(0, wait))
+
+    async def _client(self, index: int) -> None:
+        draw, faults, loop = random.Random(f"client {self.seed} {index}"), self.scene.faults, self.scene.loop
+        await asyncio.sleep(draw.choice((0.0, 0.0, draw.uniform(0, 120))))
+        deadline = None
+        if faults.happens("a deadline"):
+            deadline = rfc3339(self.scene.now_us() + round(draw.uniform(1, 300) * 1e6))
+        data = {
+            "prompt": f"video {index}",
+            "queue": QUEUES[draw.random() < 0.4],
+            "num_inference_steps": draw.choice((2, 4, 6)),
+            "deadline": deadline,
+        }
+        data = {name: value for name, value in data.items() if value is not None}
+        if faults.happens("client asks twice"):
+            self._start(self._submit(index, data))
+        job_id = await self._submit(index, data)
+        if job_id is None or not faults.happens("client cancels"):
+            return
+        await asyncio.sleep(draw.choice((0.0, draw.uniform(0, 60), draw.uniform(0, 300))))
+        for _ in range(5):
+            try:
+                await self.functions.call("submit", lambda wiring: _cancel(wiring, job_id))
+            except JobNotFound:
+                return
+            except (Gone, MochiError):
+                await asyncio.sleep(3)
+                continue
+            break
+        self.log.say(f"client-{index}", f"asked to cancel at {loop.time():.3f}")
+
+    async def _submit(self, index: int, data: object) -> str | None:
+        for _ in range(100):
+            try:
+                return await self.functions.call("submit", lambda wiring: _submit(wiring, data, f"key {index}"))
+            except InvalidRequest:
+                return None  # its deadline has passed
+            except BacklogFull:
+                await asyncio.sleep(30)
+            except (Gone, MochiError):
+                await asyncio.sleep(5)
+        return None
+
+    async def _forget_all(self) -> None:
+        """The retention passes: records and objects go."""
+        scene = self.scene
+        self._done = True
+        await asyncio.sleep(self.settings.retention_seconds + 90_000)
+        await self.functions.round()
+        now = datetime.fromtimestamp(scene.now_us() / 1e6, UTC) + timedelta(days=9)
+        await self.functions.call("reaper", lambda wiring: Sweep(wiring).run(now))
+        scene.invariants.gone(sorted(scene.link.ask("KEYS", "*")))
+
+
+async def _submit(wiring: Wiring, data: object, key: str) -> str:
+    submission = await Submitter(wiring, _METRICS).submit(data, key, "", door="http")
+    return submission.job.id
+
+
+async def _cancel(wiring: Wiring, job_id: str) -> None:
+    ended = await wiring.store.cancel(job_id)
+    await dispatch(wiring.store, wiring.publisher, SOURCE, ended.deliveries)
