@@ -70,6 +70,7 @@ class Lease:
     seconds: int
     checkpoint_key: str | None = None
     checkpoint_step: int = 0
+    claimed_us: int = 0  # Redis' clock at the claim; what a slice has spent before is the event's age then
 
 
 @dataclass(frozen=True)

@@ -174,6 +174,7 @@ class JobStore:
             seconds=self._settings.lease_seconds,
             checkpoint_key=record.get("checkpoint"),
             checkpoint_step=int(record.get("checkpoint_step", 0)),
+            claimed_us=int(record["claimed"]),
         )
 
     async def renew(self, lease: Lease, phase: Phase, step: int) -> Renewal:

@@ -21,6 +21,7 @@ async def test_a_claim_gives_the_lease(rig: Rig) -> None:
     assert (lease.checkpoint_key, lease.checkpoint_step) == (None, 0)
     assert (lease.job.status, lease.job.phase) == (Status.PROCESSING, Phase.ENCODING_PROMPT)
     assert (lease.job.started_us, lease.job.attempt) == (T0 + 3_000_000, 1)
+    assert lease.claimed_us == T0 + 3_000_000
     assert await rig.due(job.id) == 60
     assert await rig.places(job.id) == ["credits:mochi-1"]
 
@@ -29,6 +30,16 @@ async def test_a_second_claim_does_no_work_while_the_lease_lives(rig: Rig) -> No
     lease = await rig.claimed()
     await rig.advance(59.999)
     assert await rig.store.claim(lease.job.id, "gpu-1") == Ignored("leased")
+
+
+async def test_each_claim_tells_its_own_time(rig: Rig) -> None:
+    first = await rig.claimed()
+    await rig.advance(10)
+    await rig.store.yield_(first)
+    await rig.advance(10)
+    second = await rig.claim(first.job.id)
+    assert (first.claimed_us, second.claimed_us) == (T0, T0 + 20_000_000)
+    assert second.job.started_us == T0
 
 
 async def test_of_many_claims_at_once_one_wins(rig: Rig) -> None:
