@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 import signal
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from local.embedded import SEAWEED_PORTS, free_range, seaweed, valkey
 from tests.chaos.kept import Kept
 from tests.chaos.plan import LEASE_SECONDS
 from tests.chaos.proxy import Proxy
-from tests.e2e.system import MOCHI, System, mochi_up
+from tests.e2e.system import System, mochi_up
 from tests.local.broker.recorder import Recorder
 from tests.servers import ACCESS_KEY, BUCKET, PASSWORD, SECRET_KEY, accepts, free_port
 
@@ -30,7 +31,7 @@ __all__ = ["ENDS", "Rig", "started"]
 ENDS = "/ends"
 
 _ROOT = Path(__file__).resolve().parents[2]
-_UP = (str(Path(MOCHI[0]).with_name("python")), str(Path(__file__).with_name("up.py")))
+_UP = (sys.executable, "-m", "tests.chaos.up")
 _TRIGGER = """\
 apiVersion: eventing.knative.dev/v1
 kind: Trigger
@@ -131,6 +132,7 @@ def started(folder: Path, environ: Mapping[str, str]) -> Iterator[Rig]:
             "MOCHI_MANIFESTS": str(_manifests(folder, recorder.url(ENDS))),
             "MOCHI_LEASE_SECONDS": f"{LEASE_SECONDS:g}",
             "MOCHI_LOG_FORMAT": "json",
+            "PYTHONPATH": str(_ROOT),  # of `mochi up` itself
         }
         system = held.enter_context(mochi_up(folder / "data", ours | dict(environ), _UP))
         for proxy in proxies.values():

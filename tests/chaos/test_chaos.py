@@ -32,13 +32,13 @@ SEED = int(os.environ.get("CHAOS_SEED") or SystemRandom().randrange(1_000_000))
 JOBS = int(os.environ.get("CHAOS_JOBS") or 300)
 SECONDS = float(os.environ.get("CHAOS_SECONDS") or 0.6 * JOBS)
 #: Seconds after the last fault within which every job has to have ended.
-RECOVERY = 150.0
+RECOVERY = 180.0
 
 ENVIRON = {
     "MODEL_NAME": os.environ.get("CHAOS_MODEL") or "none",
     "MOCHI_POOL_LIMIT": "2",  # one GPU: while one job is at work, the other one's event waits for it
     "MOCHI_POOL_GRACE_SECONDS": "5",
-    "MOCHI_SLICE_SECONDS": "4",
+    "MOCHI_SLICE_SECONDS": "2",
     "MOCHI_CHECKPOINT_SECONDS": "1",
 }
 
