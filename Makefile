@@ -40,7 +40,7 @@ run: $(UV)
 
 test: $(UV)
 	@$(SYNC)
-	.venv/bin/python -m pytest $(ARGS)
+	.venv/bin/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 lint: $(UV)
 	@$(SYNC)

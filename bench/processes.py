@@ -29,7 +29,7 @@ _IMPORTS = {
     "submit": "import functions_framework.aio, functions.submit.api",
     "completion": "import functions_framework.aio, functions.completion.api",
     "reaper": "import functions_framework.aio, functions.reaper.api",
-    "broker": "import local.broker.__main__",
+    "broker": "import local.broker.process",
     "predictor, without its model": "import inference_service.server",
     "predictor": "import inference_service.server, inference_service.mochi_pipeline",
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Self
 
@@ -28,11 +28,11 @@ class VideoSpec:
 
     def public(self) -> dict[str, Any]:
         """As JSON types."""
-        return asdict(self)
+        return dict(vars(self))  # flat: asdict would copy each field deeply
 
     def to_json(self) -> str:
         """Compact JSON, as the job's record keeps it."""
-        return json.dumps(asdict(self), separators=(",", ":"), ensure_ascii=False)
+        return json.dumps(vars(self), separators=(",", ":"), ensure_ascii=False)
 
     @classmethod
     def from_json(cls, text: str) -> Self:
