@@ -15,6 +15,7 @@ from jobs.request import VideoSpec
 
 __all__ = [
     "Artifact",
+    "Attempt",
     "Change",
     "Delivery",
     "EventKind",
@@ -145,6 +146,31 @@ class Milestone:
 
 
 @dataclass(frozen=True)
+class Attempt:
+    """The work of one lease, kept so that a person sees why a job took long."""
+
+    attempt: int
+    slot: str  # who worked: host and GPU
+    started_us: int
+    ended_us: int | None  # None while it works; for one that was lost, the end of its lease
+    first_step: int  # denoising steps that were done when it began: those of its checkpoint
+    last_step: int  # steps done when it ended, or so far
+    ended: str  # completed, failed, cancelled, continued (yielded), lost; empty while it works
+
+    def public(self) -> dict[str, Any]:
+        """As the HTTP API shows it (JSON types only)."""
+        return {
+            "attempt": self.attempt,
+            "slot": self.slot,
+            "started_at": rfc3339(self.started_us),
+            "ended_at": None if self.ended_us is None else rfc3339(self.ended_us),
+            "first_step": self.first_step,
+            "last_step": self.last_step,
+            "ended": self.ended,
+        }
+
+
+@dataclass(frozen=True)
 class Job:
     """A snapshot of a job's record."""
 
@@ -169,6 +195,7 @@ class Job:
     error: JobError | None = None
     traceparent: str = ""
     milestones: tuple[Milestone, ...] = field(default=())  # oldest first, the newest 64
+    attempts: tuple[Attempt, ...] = field(default=())  # oldest first, the newest 32
 
     @property
     def progress(self) -> float:
@@ -213,6 +240,7 @@ class Job:
                 }
                 for m in self.milestones
             ],
+            "attempts": [attempt.public() for attempt in self.attempts],
             "version": self.version,
         }
 

@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from jobs.job import (
     Artifact,
+    Attempt,
     Delivery,
     EventKind,
     Job,
@@ -30,6 +31,7 @@ __all__ = ["DamagedRecord", "Reply", "outcome_arguments", "spec_text"]
 
 _SPEC_FIELDS = frozenset(field.name for field in fields(VideoSpec))
 _BESIDE = "./"  # before the name of a poster that lies beside its video
+_ATTEMPTS = 32  # that a job shows, the one at work among them
 _NO_OUTCOME = 6  # elements of a delivery that asks for work
 
 
@@ -110,6 +112,7 @@ def _job(job_id: str, record: Mapping[str, str], position: int | None, eta: floa
         error=_error(record) if status is Status.FAILED else None,
         traceparent=record.get("traceparent", ""),
         milestones=tuple(_milestones(record.get("milestones", ""))),
+        attempts=tuple(_attempts(record, spec)),
     )
 
 
@@ -153,6 +156,24 @@ def _milestone(version: int, state: str, attempt: int) -> Milestone:
     else:
         status = Status.PENDING if phase in (Phase.WAITING, Phase.STARTING) else Status.PROCESSING
     return Milestone(version, version, status, phase, attempt)
+
+
+def _attempts(record: Mapping[str, str], spec: VideoSpec) -> list[Attempt]:
+    found = []
+    for word in record.get("attempts", "").split():
+        try:
+            *numbers, ended, slot = word.split(":", 6)
+            attempt, started, took, first, last = map(int, numbers)
+        except ValueError:
+            continue
+        if ended == ResultKind.COMPLETED:
+            last = spec.num_inference_steps  # the last step may have been too quick to be reported
+        found.append(Attempt(attempt, slot, started, started + took, first, last, ended))
+    if started := _int(record, "claimed"):
+        first, last = _int(record, "step_at_claim"), _int(record, "step")
+        slot = record.get("slot", "")
+        found.append(Attempt(_int(record, "attempt"), slot, started, None, first, last, ""))
+    return found[-_ATTEMPTS:]
 
 
 def _error(record: Mapping[str, str]) -> JobError:

@@ -26,9 +26,10 @@ local OUTBOX_AGE = 10 * SECOND -- until the tick publishes what its maker should
 local STRIKES, PAUSES, REISSUES = 3, 3, 6 -- the third strike or refusal fails; after six it is requeued
 local POOL_PAUSE, POOL_PAUSE_MAX = 10 * SECOND, 300 * SECOND -- doubled with each pause in a row
 local JOB_PAUSE = 30 * SECOND -- times four with each refusal
-local MILESTONES = 64
+local MILESTONES, ATTEMPTS = 64, 32 -- of a job, the newest
 local BATCH = 1000 -- of what one tick mends
 local REASON = 200 -- characters of one reason
+local SLOT = 80 -- characters of a slot's name in the history
 local SMOOTHING = 0.2 -- weight of the newest job in the measured seconds
 local ARTIFACT = { 's3_url', 'etag', 'bytes', 'key', 'poster_key' }
 
@@ -100,13 +101,19 @@ local function show(job)
   job.version = int(math.max(num(job.version) + 1, NOW))
 end
 
+-- Words, the oldest first, and one more of them.
+local function appended(words, word, limit)
+  local kept = words and words .. ' ' or ''
+  local _, count = string.gsub(kept, ' ', '')
+  if count >= limit then kept = string.gsub(kept, '^%S+ ', '', 1) end
+  return kept .. word
+end
+
 -- A milestone: the job's phase, or its status once it has ended.
 local function milestone(job)
   show(job)
-  local kept = job.milestones and job.milestones .. ' ' or ''
-  local _, count = string.gsub(kept, ' ', '')
-  if count >= MILESTONES then kept = string.gsub(kept, '^%S+ ', '', 1) end
-  job.milestones = kept .. job.version .. ':' .. (job.phase or job.status) .. ':' .. (job.attempt or '0')
+  local word = job.version .. ':' .. (job.phase or job.status) .. ':' .. (job.attempt or '0')
+  job.milestones = appended(job.milestones, word, MILESTONES)
 end
 
 local function set_status(job, status)
@@ -227,18 +234,24 @@ local function fenced(id, token)
   if job and job.status == 'processing' and job.token == token and not job.result then return job end
 end
 
--- Count the GPU time of the lease up to now, or to the lease's end if it ran out before.
-local function stop_counting(job)
+-- The attempt is over: count the GPU time of its lease up to now, or to the lease's end if it ran out
+-- before, and put it into the history: attempt:start:time:first step:last step:why it ended:slot. The one
+-- that is at work is not there: the record has `claimed`, and all else.
+local function end_attempt(job, ended)
   if not job.claimed then return end
   local till = NOW
   if job.token and not job.result then till = math.min(NOW, num(job.lease_until)) end
-  job.gpu = int(num(job.gpu) + math.max(0, till - num(job.claimed)))
+  local used = int(math.max(0, till - num(job.claimed)))
+  local slot = string.gsub(string.sub(job.slot or '', 1, SLOT), '%s', '_')
+  local word = { job.attempt or '0', job.claimed, used, job.step_at_claim or '0', job.step or '0', ended, slot }
+  job.attempts = appended(job.attempts, table.concat(word, ':'), ATTEMPTS)
+  job.gpu = int(num(job.gpu) + used)
   job.claimed = nil
 end
 
 -- Correct what was charged at admission to what was used.
 local function settle(job)
-  stop_counting(job)
+  end_attempt(job, job.result or 'lost')
   charge(job.queue, num(job.gpu) - num(job.charged))
   job.charged = job.gpu
 end
@@ -256,13 +269,13 @@ local function moved(job) return num(job.checkpoint_step) > num(job.step_at_clai
 
 -- The lease of an attempt is over with nothing recorded: a strike, unless its checkpoint moved.
 local function strike(job, reason)
-  stop_counting(job)
   if moved(job) then return end
   job.strikes = int(num(job.strikes) + 1)
   job.reasons = noted(job.reasons, 'attempt ' .. (job.attempt or '0') .. ' ' .. reason)
 end
 
 local function strike_lost(job)
+  end_attempt(job, 'lost')
   local slot = job.slot and ' on ' .. job.slot or ''
   strike(job, 'lost its lease' .. slot .. ' in phase ' .. (job.phase or 'unknown'))
 end
@@ -518,7 +531,7 @@ T['yield'] = function()
     end
     return 'ok'
   end
-  stop_counting(job)
+  end_attempt(job, job.cancel and 'cancelled' or late(job) and 'failed' or 'continued')
   if not job.cancel and not late(job) then strike(job, 'ended its slice without a step that was kept') end
   decide_own_end(job, token)
   if job.result then
@@ -559,7 +572,7 @@ function T.record()
   local id, kind, token, code, message = unpack(A)
   local job = fenced(id, token)
   if job then
-    stop_counting(job)
+    end_attempt(job, kind)
     decide_by_worker(job, kind, token, code, message)
     redis.call('ZADD', CREDITS, int(NOW + UNCOMPLETED), id)
   else

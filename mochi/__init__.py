@@ -27,7 +27,7 @@ from mochi.errors import (
     UnexpectedAnswer,
     Unreachable,
 )
-from mochi.models import Event, Job, JobError, Milestone, Page, Spec, Status, Video
+from mochi.models import Attempt, Event, Job, JobError, Milestone, Page, Spec, Status, Video
 from mochi.retry import Retry
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ApiError",
     "AsyncClient",
+    "Attempt",
     "BadRequest",
     "CannotCancel",
     "Client",

@@ -15,7 +15,7 @@ from typing import Any, Self
 from mochi.errors import UnexpectedAnswer
 from mochi.reading import Fields
 
-__all__ = ["Event", "Job", "JobError", "Milestone", "Page", "Spec", "Status", "Video"]
+__all__ = ["Attempt", "Event", "Job", "JobError", "Milestone", "Page", "Spec", "Status", "Video"]
 
 
 class Status(StrEnum):
@@ -120,6 +120,32 @@ class Milestone:
 
 
 @dataclass(frozen=True)
+class Attempt:
+    """The work of one lease on a GPU."""
+
+    attempt: int
+    slot: str  # who worked: host and GPU
+    started_at: datetime | None
+    ended_at: datetime | None  # None while it works; of one that was lost, the end of its lease
+    first_step: int  # denoising steps done when it began: those of its checkpoint
+    last_step: int  # denoising steps done when it ended, or so far
+    ended: str  # why: completed, failed, cancelled, continued, lost; empty while it works
+
+    @classmethod
+    def parse(cls, data: Fields) -> Self:
+        """From one of the `attempts` of a job."""
+        return cls(
+            attempt=data.integer("attempt", 0),
+            slot=data.text("slot", ""),
+            started_at=data.time("started_at"),
+            ended_at=data.time("ended_at"),
+            first_step=data.integer("first_step", 0),
+            last_step=data.integer("last_step", 0),
+            ended=data.text("ended", ""),
+        )
+
+
+@dataclass(frozen=True)
 class Job:
     """A job as the server saw it when it answered. Times are aware, in UTC."""
 
@@ -142,6 +168,7 @@ class Job:
     error: JobError | None  # failed only
     request: Spec
     milestones: tuple[Milestone, ...]  # oldest first
+    attempts: tuple[Attempt, ...]  # oldest first; empty where the server keeps none
     version: int  # grows with every change
     raw: Mapping[str, Any] = field(repr=False, compare=False)  # the JSON object as it came
 
@@ -175,6 +202,7 @@ class Job:
             error=JobError.parse(error) if error else None,
             request=Spec.parse(job.inner("request") or Fields({}, "request")),
             milestones=tuple(Milestone.parse(m) for m in job.many("milestones")),
+            attempts=tuple(Attempt.parse(a) for a in job.many("attempts")),
             version=job.integer("version", 0),
             raw=job.data,
         )

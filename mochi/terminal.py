@@ -149,7 +149,7 @@ def _time(moment: datetime | None) -> str:
 
 
 def print_job(job: Job) -> None:
-    """Every field of a job, and its milestones with how long each lasted."""
+    """Every field of a job, its attempts, and its milestones with how long each lasted."""
     rows: dict[str, object] = {"job": job.id, "status": describe(job)}
     if job.error:
         rows["error"] = f"{job.error.message} ({job.error.code})"
@@ -165,6 +165,10 @@ def print_job(job: Job) -> None:
     width = max(map(len, rows))
     for name, value in rows.items():
         say(f"{name:<{width}}  {clean(str(value))}")
+    if job.attempts:
+        say("attempts")
+        for line in _attempts(job):
+            say(f"  {clean(line)}")
     say("milestones")
     for line in _milestones(job):
         say(f"  {clean(line)}")
@@ -181,6 +185,21 @@ def _request_rows(job: Job) -> Mapping[str, object]:
         "seed": asked.seed,
         "deadline": _time(asked.deadline),
     }
+
+
+def _attempts(job: Job) -> Iterable[str]:
+    """A table: how long each attempt worked, from which step to which, why it ended, and where."""
+    rows = [("attempt", "started", "took", "steps", "ended", "slot")]
+    for attempt in job.attempts:
+        took = "now"
+        if attempt.started_at and attempt.ended_at:
+            took = seconds((attempt.ended_at - attempt.started_at).total_seconds())
+        steps = f"{attempt.first_step}-{attempt.last_step} of {job.steps}"
+        ended = attempt.ended or "at work"
+        rows.append((str(attempt.attempt), _time(attempt.started_at), took, steps, ended, attempt.slot))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        yield "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
 
 
 def _milestones(job: Job) -> Iterable[str]:

@@ -42,6 +42,21 @@ class Milestone(_Model):
     attempt: int
 
 
+class Attempt(_Model):
+    """The work of one lease on a GPU."""
+
+    attempt: int
+    slot: str = Field(description="Who worked: host and GPU.")
+    started_at: datetime
+    ended_at: datetime | None = Field(description="Null while it works; of a lost one, its lease's end.")
+    first_step: int = Field(description="Denoising steps done when it began: those of its checkpoint.")
+    last_step: int = Field(description="Denoising steps done when it ended, or so far.")
+    ended: str = Field(
+        description="Why: `completed`, `failed`, `cancelled`, `continued` (its slice was over) or `lost`; "
+        "empty while it works."
+    )
+
+
 class Spec(_Model):
     """The request with nothing left open."""
 
@@ -80,6 +95,7 @@ class Job(_Model):
     error: JobError | None = Field(description="Of a failed job.")
     request: Spec
     milestones: list[Milestone] = Field(description="Oldest first, the newest 64.")
+    attempts: list[Attempt] = Field(description="Oldest first, the newest 32.")
     version: int = Field(description="Grows with every change; the `id` of its server-sent event.")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from jobs.job import Artifact, Change, Job, JobError, Milestone, Phase, Status
+from jobs.job import Artifact, Attempt, Change, Job, JobError, Milestone, Phase, Status
 from jobs.request import VideoSpec
 
 JOB_ID = "0" * 31 + "1"
@@ -49,6 +49,7 @@ AT_WORK = replace(
     position=None,
     eta_seconds=None,
     milestones=(*WAITING.milestones, Milestone(4, T0 + 1, Status.PROCESSING, Phase.DENOISING, 1)),
+    attempts=(Attempt(1, "gpu-host:7", T0 + 1, None, 0, 6, ""),),
 )
 COMPLETED = replace(
     AT_WORK,
@@ -57,6 +58,7 @@ COMPLETED = replace(
     version=9,
     step=24,
     finished_us=T0 + 2,
+    attempts=(Attempt(1, "gpu-host:7", T0 + 1, T0 + 2, 0, 24, "completed"),),
     artifact=Artifact(
         f"videos/{JOB_ID}/1-abc/video.mp4", f"s3://videos/videos/{JOB_ID}/1-abc/video.mp4", "e", 9
     ),

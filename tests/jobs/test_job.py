@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from jobs.job import (
     Artifact,
+    Attempt,
     Delivery,
     EventKind,
     Job,
@@ -58,6 +59,7 @@ ENDED = replace(
     step=24,
     artifact=Artifact("videos/job-1/1-t/video.mp4", "s3://videos/videos/job-1/1-t/video.mp4", "abc", 5),
     milestones=(Milestone(1, 1_767_323_045_000_006, Status.PENDING, Phase.WAITING, 0),),
+    attempts=(Attempt(1, "gpu-0", 1_767_323_046_000_000, 1_767_323_047_000_000, 0, 24, "completed"),),
 )
 FAILED = replace(JOB, status=Status.FAILED, phase=None, step=6, error=JobError("out_of_memory", "Too large."))
 
@@ -83,6 +85,22 @@ def test_times_are_rfc_3339() -> None:
     assert public["milestones"] == [
         {"at": "2026-01-02T03:04:05.000006Z", "status": "pending", "phase": "waiting", "attempt": 0}
     ]
+
+
+def test_attempts_show_who_worked_and_why_it_ended() -> None:
+    attempt = {
+        "attempt": 1,
+        "slot": "gpu-0",
+        "started_at": "2026-01-02T03:04:06.000000Z",
+        "ended_at": "2026-01-02T03:04:07.000000Z",
+        "first_step": 0,
+        "last_step": 24,
+        "ended": "completed",
+    }
+    assert ENDED.public()["attempts"] == [attempt]
+    at_work = replace(ENDED.attempts[0], ended_us=None, ended="")
+    assert at_work.public() == attempt | {"ended_at": None, "ended": ""}
+    assert JOB.public()["attempts"] == []
 
 
 def test_every_public_job_has_the_same_keys() -> None:

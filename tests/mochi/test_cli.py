@@ -215,6 +215,37 @@ def test_show_says_everything(mochi: Mochi, server: FakeServer) -> None:
         assert expected in words
 
 
+def test_show_says_why_a_job_took_long(mochi: Mochi, server: FakeServer) -> None:
+    attempts = [
+        {
+            "attempt": number,
+            "slot": f"host-{number}:7",
+            "started_at": f"2026-01-02T03:0{number}:00Z",
+            "ended_at": None if number == 3 else f"2026-01-02T03:0{number}:50Z",
+            "first_step": first,
+            "last_step": last,
+            "ended": ended,
+        }
+        for number, first, last, ended in ((1, 0, 9, "lost"), (2, 6, 12, "continued"), (3, 12, 13, ""))
+    ]
+    server.on(JOB, json_answer(at_work(attempts=attempts)))
+    words = mochi("show", JOB_ID).stdout.splitlines()
+    at = words.index("attempts")
+    assert [line.split() for line in words[at + 1 : at + 5]] == [
+        ["attempt", "started", "took", "steps", "ended", "slot"],
+        ["1", "2026-01-02", "03:01:00Z", "50.0", "s", "0-9", "of", "24", "lost", "host-1:7"],
+        ["2", "2026-01-02", "03:02:00Z", "50.0", "s", "6-12", "of", "24", "continued", "host-2:7"],
+        ["3", "2026-01-02", "03:03:00Z", "now", "12-13", "of", "24", "at", "work", "host-3:7"],
+    ]
+    assert "lost" not in mochi("show", JOB_ID, "--json").stderr
+
+
+def test_show_of_a_job_without_attempts(mochi: Mochi, server: FakeServer) -> None:
+    without = {name: value for name, value in waiting().items() if name != "attempts"}
+    server.on(JOB, json_answer(without))
+    assert "attempts" not in mochi("show", JOB_ID).stdout
+
+
 def test_cancel_says_what_became_of_it(mochi: Mochi, server: FakeServer) -> None:
     server.on(CANCEL, json_answer(cancelled()))
     assert mochi("cancel", JOB_ID).stdout == f"job {JOB_ID} is cancelled\n"

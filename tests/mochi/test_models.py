@@ -9,7 +9,7 @@ import pytest
 
 from jobs.job import Job as ServersJob
 from jobs.job import Status as ServersStatus
-from mochi import Event, Job, JobError, Page, Spec, Status, UnexpectedAnswer, Video
+from mochi import Attempt, Event, Job, JobError, Page, Spec, Status, UnexpectedAnswer, Video
 from tests.functions.values import AT_WORK, COMPLETED, FAILED, WAITING
 from tests.mochi.answers import at_work, completed, failed, small, waiting
 
@@ -22,6 +22,8 @@ def test_nothing_of_the_servers_record_is_lost(job: ServersJob) -> None:
     renamed = {"job_id": "id"}
     known = {f.name for f in fields(Job)}
     assert {renamed.get(name, name) for name in public} <= known
+    known_attempt = {f.name for f in fields(Attempt)}
+    assert all(set(attempt) == known_attempt for attempt in public["attempts"])
     assert set(public["request"]) == {f.name for f in fields(Spec)}
 
 
@@ -32,6 +34,9 @@ def test_every_field_has_its_type() -> None:
     assert job.created_at == datetime(2026, 1, 2, 3, 4, 5, 6, UTC)
     assert [m.status for m in job.milestones] == ["pending", "processing"]
     assert (job.ended, job.progress, job.request.seed) == (True, 1.0, 1)
+    (attempt,) = job.attempts
+    assert (attempt.slot, attempt.first_step, attempt.last_step) == ("gpu-host:7", 0, 24)
+    assert (attempt.ended, attempt.ended_at) == ("completed", datetime(2026, 1, 2, 3, 4, 5, 8, UTC))
     assert job.request.duration_seconds == pytest.approx(7 / 30)
     assert Job.parse(failed()).error == JobError("out_of_memory", "too large")
 
@@ -49,6 +54,7 @@ def test_what_a_later_server_adds_is_kept() -> None:
 def test_what_an_answer_leaves_out_has_a_default() -> None:
     job = Job.parse({"job_id": "1", "status": "pending"})
     assert (job.phase, job.step, job.video, job.request.prompt) == (None, 0, None, "")
+    assert (job.milestones, job.attempts) == ((), ())
 
 
 @pytest.mark.parametrize(
@@ -61,6 +67,7 @@ def test_what_an_answer_leaves_out_has_a_default() -> None:
         ({"video": []}, "'video' of the job"),
         ({"video": {"etag": "e"}}, "the job's video has no field 'bytes'"),
         ({"milestones": [1]}, r"the job's milestones\[0\] is no JSON object"),
+        ({"attempts": [{"slot": 7}]}, r"'slot' of the job's attempts\[0\] has the wrong type"),
         ({"cancel_requested": 1}, "'cancel_requested'"),
     ],
 )
