@@ -300,6 +300,13 @@ class JobStore:
         backlog = {name: view.waiting for name, view in pool.queues.items()}
         return PoolStats(self._settings.pool_limit, pool.credits, pool.paused_seconds, backlog)
 
+    async def now_us(self) -> int:
+        """Redis' clock, in microseconds since the epoch: the one that an event's age is measured by."""
+        pool = (await self._call("stats")).pool
+        if pool is None:
+            raise AssertionError("the script shows the pool")
+        return pool.now_us
+
     # The profile of the deployed model
 
     async def save_profile(self, profile: Profile) -> None:
