@@ -139,6 +139,11 @@ class Observer:
         self.jobs: dict[str, Job] = {}
         self.rounds = 0
 
+    @property
+    def ended(self) -> int:
+        """How many jobs were seen to have ended."""
+        return sum(job.ended for job in list(self.jobs.values()))
+
     def run(self, over: threading.Event) -> None:
         """Until it is over."""
         with Client(self._url, retry=Retry(attempts=1), timeout=10) as client:

@@ -114,20 +114,20 @@ def _fault(random: Random, at: float) -> Fault:
     if chance < 0.7:
         return _stop(random, at)
     kind = random.choice([Kind.CUT, Kind.CUT, Kind.REFUSE, Kind.SILENCE, Kind.DELAY])
-    lasts = 0.0 if kind is Kind.CUT else random.uniform(0.5, 6.0)
+    lasts = 0.0 if kind is Kind.CUT else random.uniform(0.3, 4.0)
     delay = random.uniform(0.02, 0.3) if kind is Kind.DELAY else 0.0
     return Fault(at, kind, random.choice(CONNECTIONS), lasts, delay)
 
 
 def _kill(random: Random, at: float) -> Fault:
-    target = random.choices((*PROCESSES, *SERVERS), weights=(4, 3, 4, 2, 7, 3, 2))[0]
+    target = random.choices((*PROCESSES, *SERVERS), weights=(4, 3, 4, 2, 5, 2, 2))[0]
     if target not in SERVERS:
         return Fault(at, Kind.KILL, target)
-    return Fault(at, random.choice([Kind.KILL, Kind.RESTART]), target, random.uniform(0.2, 4.0))
+    return Fault(at, random.choice([Kind.KILL, Kind.RESTART]), target, random.uniform(0.2, 3.0))
 
 
 def _stop(random: Random, at: float) -> Fault:
-    target = random.choices((*PROCESSES, *SERVERS), weights=(2, 2, 2, 1, 6, 2, 1))[0]
+    target = random.choices((*PROCESSES, *SERVERS), weights=(2, 2, 2, 1, 4, 2, 1))[0]
     past_its_lease = target == "predictor" and random.random() < 0.6
     lasts = random.uniform(1.2, 2.5) * LEASE_SECONDS if past_its_lease else random.uniform(0.3, 3.0)
     return Fault(at, Kind.STOP, target, lasts)

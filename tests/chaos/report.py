@@ -25,6 +25,7 @@ def table(plan: Plan, faults: Faults, log: Log, jobs: Mapping[str, Job], ends: E
     rows += [("processes started again", sum(ends.starts.values()))]
     rows += [("jobs accepted", len(log.accepted)), ("refused at the door", len(log.refused))]
     rows += [(f"  {how}", count) for how, count in sorted(counted(jobs).items())]
+    rows += [("  ended before the last fault", early)]
     rows += [("requests that a patient client had to repeat", log.asked_again)]
     rows += [("attempts a job: mean, most", _attempts(jobs)), ("longest standstill", _standstill(jobs))]
     rows += list(_steps(jobs))

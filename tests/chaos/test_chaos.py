@@ -54,7 +54,7 @@ def test_every_accepted_job_ends_exactly_once(tmp_path: Path, capsys: pytest.Cap
         observer = Observer(rig.system.url, log)
         with _company(plan, rig, log, observer) as wait:
             faults.run(plan.faults, wait.since)
-            since = time.monotonic()
+            since, early = time.monotonic(), observer.ended
             ended = wait.until(lambda: _all_ended(plan, log, observer), RECOVERY)
             figures["all jobs ended after the last fault"] = time.monotonic() - since
             wait.until(lambda: books(rig).closed and len(ends(rig)) >= len(observer.jobs), 60)
@@ -69,7 +69,7 @@ def test_every_accepted_job_ends_exactly_once(tmp_path: Path, capsys: pytest.Cap
         found.append(f"started again without a kill: {deaths.starts - faults.kills}")
     found += [f"{count} x {what}" for what, count in unexpected(tmp_path / "data" / "logs").items()]
     with capsys.disabled():
-        print(table(plan, faults, log, jobs, deaths, figures), flush=True)  # noqa: T201  # what it is for
+        print(table(plan, faults, log, jobs, deaths, figures, early), flush=True)  # noqa: T201  # what it is for
     assert not found, f"{len(found)} promises were not kept; {again}\n" + "\n".join(found[:50])
     assert ended
     assert code == 0
