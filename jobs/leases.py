@@ -10,11 +10,13 @@ from jobs.request import VideoSpec
 
 __all__ = [
     "Answered",
+    "Audit",
     "Ended",
     "Expired",
     "Idempotency",
     "Ignored",
     "Lease",
+    "Mended",
     "NewJob",
     "PoolStats",
     "Renewal",
@@ -110,3 +112,21 @@ class Expired:
     """A job whose retention is over, marked as such: its objects are to go, then its record."""
 
     job_id: str
+
+
+@dataclass(frozen=True)
+class Mended:
+    """A job that was not where the books must have it, and is now."""
+
+    job_id: str
+    what: str  # what was wrong, and what was done about it
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What one batch of the check of the books came to."""
+
+    checked: int  # entries, each found in one of the sets that a job can be in
+    mended: tuple[Mended, ...]
+    whole: bool  # the round is over: every set has been walked through
+    deliveries: tuple[Delivery, ...]

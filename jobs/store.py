@@ -34,11 +34,13 @@ from jobs.follow import Watch, follow_job
 from jobs.job import Change, Delivery, Job, Outcome, Page, Phase, Status
 from jobs.leases import (
     Answered,
+    Audit,
     Ended,
     Expired,
     Idempotency,
     Ignored,
     Lease,
+    Mended,
     NewJob,
     PoolStats,
     Renewal,
@@ -52,12 +54,14 @@ from jobs.settings import Settings
 
 __all__ = [
     "Answered",
+    "Audit",
     "Ended",
     "Expired",
     "Idempotency",
     "Ignored",
     "JobStore",
     "Lease",
+    "Mended",
     "NewJob",
     "PoolStats",
     "Renewal",
@@ -251,7 +255,32 @@ class JobStore:
         """Remove an expired job's record, once its objects are gone."""
         await self._call("forget", job_id)
 
+    async def audit(self, limit: int = 200) -> Audit:
+        """Check the books, from where the last call (of anybody) stopped, about `limit` entries of them.
+
+        Each job that has not ended is in exactly one of credits, backlog and delayed, and in the one that its
+        record speaks of; one that has ended is in none, and will expire. What is not so is mended. In a
+        system at work nothing ever is.
+        """
+        reply = await self._call("audit", limit)
+        checked, *mended = reply.extra
+        pairs = zip(mended[::2], mended[1::2], strict=True)
+        whole = reply.tag == "end"
+        return Audit(int(checked), tuple(Mended(*pair) for pair in pairs), whole, reply.deliveries)
+
+    async def sweep_due(self, every_seconds: float) -> bool:
+        """Whether the caller is to sweep the object store now: one of all who ask, so often at most.
+
+        The first one comes this long after the first question.
+        """
+        return (await self._call("sweep", round(every_seconds * 1e6))).tag == "yes"
+
     # Reading
+
+    async def find(self, key: str) -> Job | None:
+        """The job that was submitted under this idempotency key, if it is kept."""
+        reply = await self._call("find", _digest(key))
+        return reply.job() if reply.views else None
 
     async def get(self, job_id: str) -> Job:
         """The job. Raises JobNotFound, also where its record is damaged beyond reading."""

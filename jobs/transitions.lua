@@ -784,11 +784,153 @@ function T.forget()
   return 'ok'
 end
 
+-- True for whoever asks first after `every` microseconds, and an hour after the first question of all: one
+-- sweep of the object store at a time, however many reapers there are and however short they live.
+function T.sweep()
+  local last = pool().swept
+  if last and NOW - num(last) < num(A[1]) and num(last) <= NOW then return 'no' end
+  pool().swept = int(NOW)
+  return last and 'yes' or 'no'
+end
+
+-- The books -----------------------------------------------------------------------------------------------
+--
+-- The transitions keep them right; this finds what a person, a restored backup or a bug has done. A round
+-- walks through all sets in batches. Where it stands is kept in Redis, and is nobody's in particular.
+
+local AUDIT = 'audit:' .. POOL
+local STATUSES = { 'pending', 'processing', 'completed', 'failed', 'cancelled' }
+local READ = { 'status', 'queue', 'seq', 'expired', 'token', 'result', 'since' }
+
+local function books()
+  local keys = { CREDITS }
+  for _, queue in ipairs(all_queues()) do
+    keys[#keys + 1] = 'backlog:' .. queue
+    keys[#keys + 1] = 'delayed:' .. queue
+    for _, status in ipairs(STATUSES) do keys[#keys + 1] = 'index:' .. queue .. ':' .. status end
+  end
+  return keys
+end
+
+-- The fields that tell where a job belongs, of a record that may have a thousand others beside it.
+local function facts(id)
+  if hashes['job:' .. id] then return hashes['job:' .. id] end
+  local values, job = redis.pcall('HMGET', 'job:' .. id, unpack(READ)), {}
+  for i, name in ipairs(READ) do job[name] = values[i] or nil end -- Lua gets false for what is absent
+  return job
+end
+
+local function has(key, id) return redis.call('ZSCORE', key, id) end
+
+-- A job whose place is none or more than one: work that is done, or may be, keeps its credit.
+local function put_right(id, place)
+  local job = load(id)
+  for key in pairs(place) do redis.call('ZREM', key, id) end
+  if job.token or job.result or (place[CREDITS] and job.since) then
+    redis.call('ZADD', CREDITS, int(NOW), id) -- the reaper looks at once
+    return 'has its credit'
+  end
+  give_up_credit(job)
+  local delayed = 'delayed:' .. job.queue
+  if place[delayed] then
+    redis.call('ZADD', delayed, place[delayed], id)
+    return 'is delayed'
+  end
+  enqueue(job)
+  return 'waits'
+end
+
+-- What is wrong about a job that was found under a key, after it was mended; nothing where all is right.
+local function examine(key, id)
+  local job = facts(id)
+  local status, queue = job.status, job.queue
+  if not (status and queue and tonumber(job.seq)) or job.expired then
+    redis.call('ZREM', key, id)
+    return 'no such job, in ' .. key .. ': removed'
+  end
+  local index = 'index:' .. queue .. ':' .. status
+  local wrong
+  if not has(index, id) then
+    redis.call('ZADD', index, job.seq, id)
+    wrong = 'not in ' .. index .. ': added'
+  end
+  if key ~= index and string.sub(key, 1, 6) == 'index:' then
+    redis.call('ZREM', key, id)
+    return 'is ' .. status .. ', in ' .. key .. ': removed'
+  end
+  local places, count = {}, 0
+  for _, place in ipairs({ CREDITS, 'backlog:' .. queue, 'delayed:' .. queue }) do
+    local score = has(place, id)
+    if score then places[place], count = score, count + 1 end
+  end
+  if terminal(job) then
+    for place in pairs(places) do
+      redis.call('ZREM', place, id)
+      wrong = 'has ended, in ' .. place .. ': removed'
+    end
+    if not has(ENDED, id) then
+      redis.call('ZADD', ENDED, int(NOW), id)
+      wrong = 'has ended, not in ' .. ENDED .. ': added'
+    end
+    return wrong
+  end
+  if key ~= index and not places[key] then -- of another queue
+    redis.call('ZREM', key, id)
+    wrong = 'in ' .. key .. ', of another queue: removed'
+  end
+  local admitted = job.token or job.result or job.since
+  local odd = (places[CREDITS] ~= nil) ~= (admitted ~= nil)
+  if count ~= 1 or odd then
+    wrong = 'in ' .. count .. ' places' .. (odd and ', the wrong one' or '') .. ': ' .. put_right(id, places)
+  end
+  return wrong
+end
+
+-- Up to about `limit` members. The reply's `extra`: how many, then job and what was wrong, in turn.
+function T.audit()
+  local limit = num(A[1])
+  local at, cursor = string.match(redis.call('GET', AUDIT) or '', '^(%S+) (%d+)$')
+  local checked, wrongs, started = 0, {}, false
+  local keys = books()
+  local known = false
+  for _, key in ipairs(keys) do known = known or key == at end
+  if not known then at, cursor = keys[1], '0' end
+  for n, key in ipairs(keys) do
+    started = started or key == at
+    while started and checked < limit do
+      local page = redis.call('ZSCAN', key, cursor, 'COUNT', limit)
+      cursor = page[1]
+      for i = 1, #page[2], 2 do
+        local wrong = examine(key, page[2][i])
+        if wrong then wrongs[#wrongs + 1], wrongs[#wrongs + 2] = page[2][i], wrong end
+        checked = checked + 1
+      end
+      if cursor == '0' then break end
+    end
+    if started and checked >= limit then
+      local following = cursor == '0' and keys[n + 1] or cursor ~= '0' and key
+      if following then
+        redis.call('SET', AUDIT, following .. ' ' .. cursor)
+        pump()
+        return 'more', nil, { int(checked), unpack(wrongs) }
+      end
+    end
+  end
+  redis.call('DEL', AUDIT)
+  pump()
+  return 'end', nil, { int(checked), unpack(wrongs) }
+end
+
 -- Reading ------------------------------------------------------------------------------------------------
 
 function T.get()
   if not load(A[1]) then return 'unknown' end
   return 'ok', { A[1] }
+end
+
+function T.find()
+  local known = same_job(A[1])
+  return known and 'ok' or 'unknown', known and { known }
 end
 
 -- The newest jobs below a seq: a merge of the index sets, read as far as they are needed.

@@ -1,8 +1,9 @@
-"""The sweep: removes what stale predictors uploaded, to which no record refers.
+"""The sweep: removes what stale predictors uploaded, to which no record refers, and old checkpoints.
 
 What a job's retention removes is not its business (`tick.py`). It looks at one folder of an attempt at a
-time (`videos/{job}/{attempt}-{token}/`), and would rather leave one than take a video from somebody: it
-spares whatever is younger than a day, belongs to a job that has not ended, or is the video of one that has.
+time (`videos/{job}/{attempt}-{token}/`, and the same below `checkpoints/`), and would rather leave one than
+take something from somebody: it spares whatever is younger than a day, belongs to a job that has not ended
+(a lease may live, and the next goes on from its checkpoint), or is the video of one that has.
 A job that Redis does not know may have been lost with a power cut, or Redis may be the wrong one: its
 objects go only when the job would have expired anyway.
 """
@@ -18,9 +19,12 @@ import structlog
 from functions.wiring import Wiring
 from jobs.errors import JobNotFound
 
-__all__ = ["Sweep"]
+__all__ = ["FOLDERS", "Sweep"]
 
-_FOLDER = re.compile(r"(videos/([0-9a-f]{32})/[^/]+/)[^/]+")
+#: Of the bucket, in each of which every job has one.
+FOLDERS = ("videos", "checkpoints")
+
+_FOLDER = re.compile(r"((?:videos|checkpoints)/([0-9a-f]{32})/[^/]+/).+")
 _YOUNG = timedelta(days=1)
 
 log = structlog.get_logger(__name__)
@@ -47,7 +51,7 @@ class Sweep:
     def _folders(self) -> dict[tuple[str, str], datetime]:
         """The folder and job of each attempt, with the time of the newest object in it."""
         found: dict[tuple[str, str], datetime] = {}
-        for stored in self._wiring.storage.list("videos/"):
+        for stored in (s for folder in FOLDERS for s in self._wiring.storage.list(f"{folder}/")):
             if match := _FOLDER.fullmatch(stored.key):
                 folder = (match[1], match[2])
                 modified = stored.modified or datetime.now(UTC)  # of unknown age: young

@@ -1,4 +1,4 @@
-"""What the reaper does every minute: whatever is overdue, the tick, what has expired; hourly the sweep.
+"""What the reaper does every minute: the overdue, the tick, the books, what has expired; hourly the sweep.
 
 One job that cannot be mended stops no other: it is logged, and tried again a minute later. An outage of
 Redis stops it all (503: the Broker tries again); one of the object store stops the removing of videos.
@@ -7,13 +7,13 @@ Redis stops it all (503: the Broker tries again); one of the object store stops 
 from __future__ import annotations
 
 import asyncio
-import time
 from datetime import UTC, datetime
 
 import structlog
 
 from eventing.dispatch import dispatch
-from functions.reaper.sweep import Sweep
+from functions.reaper.books import check_books
+from functions.reaper.sweep import FOLDERS, Sweep
 from functions.wiring import Wiring
 from jobs.errors import StorageUnavailable, StoreUnavailable
 
@@ -21,8 +21,8 @@ __all__ = ["SOURCE", "Reaper"]
 
 SOURCE = "/mochi/reaper"  # of the CloudEvents that this function makes
 _BATCH = 100  # jobs asked for at once
-#: Seconds. The first one comes this long after the start, so that a reaper that is started for each of its
-#: rounds does not list the whole bucket each time.
+#: Seconds. Redis keeps the time of the last one: a reaper that is started for each of its rounds does not
+#: list the whole bucket each time, and of two reapers one does.
 _SWEEP_EVERY = 3600.0
 
 log = structlog.get_logger(__name__)
@@ -34,12 +34,12 @@ class Reaper:
     def __init__(self, wiring: Wiring) -> None:
         self._wiring = wiring
         self._sweep = Sweep(wiring)
-        self._next_sweep = time.monotonic() + _SWEEP_EVERY
 
     async def tick(self) -> None:
         """One round. Raises StoreUnavailable."""
         reaped = await self._reap_all()
         deliveries = await self._wiring.store.tick()
+        deliveries += await check_books(self._wiring.store)
         await dispatch(self._wiring.store, self._wiring.publisher, SOURCE, deliveries)
         removed = await self._remove_all()
         log.info("tick", reaped=reaped, published=len(deliveries), removed=removed)
@@ -72,8 +72,7 @@ class Reaper:
                 for expired in batch:
                     await self._remove(expired.job_id)
                 removed += len(batch)
-            if time.monotonic() >= self._next_sweep:
-                self._next_sweep = time.monotonic() + _SWEEP_EVERY
+            if await self._wiring.store.sweep_due(_SWEEP_EVERY):
                 await self._sweep.run(datetime.now(UTC))
         except StorageUnavailable as error:
             # The records are marked, and are given out again until their objects are gone.
@@ -86,4 +85,4 @@ class Reaper:
         log.info("expired", job=job_id, objects=objects)
 
     def _delete_objects(self, job_id: str) -> int:
-        return self._wiring.storage.delete_prefix(f"videos/{job_id}/")
+        return sum(self._wiring.storage.delete_prefix(f"{folder}/{job_id}/") for folder in FOLDERS)

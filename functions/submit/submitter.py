@@ -9,6 +9,7 @@ from functions.job_ids import new_job_id
 from functions.submit.metrics import Metrics
 from functions.submit.profiles import Profiles
 from functions.wiring import Wiring
+from jobs.errors import InvalidRequest
 from jobs.logs import trace_id
 from jobs.request import draw_seed, parse_request, resolve
 from jobs.store import Idempotency, NewJob, Submission
@@ -34,11 +35,18 @@ class Submitter:
     ) -> Submission:
         """Record a job, or find the one that was recorded under `key`, and publish what that admits.
 
-        `door` is http or event. With `same_request`, the request must be the one of that job.
+        `door` is http or event. With `same_request`, the request must be the one of that job; without, it is
+        not even looked at where there is one.
         Raises InvalidRequest, IdempotencyConflict, BacklogFull, ProfileUnknown, StoreUnavailable.
         """
         profile = await self._profiles.current()
-        request = parse_request(data, profile, self._queues)
+        try:
+            request = parse_request(data, profile, self._queues)
+        except InvalidRequest:
+            # What was taken once is the same job whatever is sent now, were it nonsense.
+            if key is None or same_request or (job := await self._wiring.store.find(f"{door}:{key}")) is None:
+                raise
+            return Submission(job, created=False)
         spec = resolve(request, profile, self._queues, seed=draw_seed())
         fingerprint = request.fingerprint() if key is not None and same_request else None
         new = NewJob(

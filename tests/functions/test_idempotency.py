@@ -106,6 +106,23 @@ async def test_the_same_event_with_other_data_is_the_same_job(api: httpx.AsyncCl
     assert again.json()["request"]["prompt"] == REQUEST["prompt"]
 
 
+async def test_the_same_event_with_data_that_is_wrong_now_is_the_same_job(api: httpx.AsyncClient) -> None:
+    first = await api.post("/", json=REQUEST, headers=EVENT)
+    for data in ({"prompt": ""}, {"prompt": "a fox", "width": -1}, {"size": "huge"}):
+        again = await api.post("/", json=data, headers=EVENT)
+        assert (again.status_code, again.headers["ce-id"]) == (202, first.headers["ce-id"])
+        assert again.json()["job_id"] == first.json()["job_id"]
+        new = await api.post("/", json=data, headers=EVENT | {"ce-id": "2"})
+        assert new.status_code in (400, 422)
+    assert await jobs_there_are(api) == 1
+
+
+async def test_a_key_helps_no_request_that_is_wrong(api: httpx.AsyncClient) -> None:
+    key = {"idempotency-key": "k"}
+    await api.post("/jobs", json=REQUEST, headers=key)
+    assert (await api.post("/jobs", json={"prompt": ""}, headers=key)).status_code in (400, 422)
+
+
 @pytest.mark.parametrize("other", [{"ce-id": "2"}, {"ce-source": "/other"}], ids=["id", "source"])
 async def test_another_id_or_source_is_another_event(api: httpx.AsyncClient, other: dict[str, str]) -> None:
     first = await api.post("/", json=REQUEST, headers=EVENT)

@@ -15,7 +15,7 @@ from jobs.job import Job, Status
 from jobs.settings import Settings
 from jobs.storage import S3VideoStorage
 from jobs.store import Idempotency, JobStore, NewJob
-from tests.functions.lives import claimed, completed, given, outcome_with_video
+from tests.functions.lives import claimed, completed, failed, finish, given, outcome_with_video
 from tests.functions.support import Function, RecordingBroker, function
 from tests.functions.values import SPEC
 
@@ -168,6 +168,33 @@ async def test_a_long_agenda_is_done_in_one_round(
     assert {e.data["job_id"] for e in broker.received} == jobs
 
 
+async def test_books_that_are_wrong_are_mended_and_it_is_an_error(
+    reaper: Function, door: httpx.AsyncClient, store: JobStore, keys: redis.Redis
+) -> None:
+    lease = await claimed(store, (await given(store)).id)
+    waiting = await given(store)
+    await tick(door)
+    assert not [line for line in reaper.lines("books_mended") if line["job"] in (lease.job.id, waiting.id)]
+    keys.zrem("backlog:short-low", waiting.id)
+    keys.delete("credits:mochi-1")
+    await tick(door)
+    said = {line["job"]: line for line in reaper.lines("books_mended")}
+    assert said[waiting.id]["level"] == said[lease.job.id]["level"] == "error"
+    assert (await store.get(waiting.id)).position == 0
+    await tick(door)  # the agenda of the job at work is put right, too
+    assert (await store.stats()).credits == 1
+    assert (await finish(store, lease, failed(lease))).status is Status.FAILED
+
+
+async def test_a_credit_that_the_books_free_is_given_on(
+    door: httpx.AsyncClient, store: JobStore, keys: redis.Redis, broker: RecordingBroker
+) -> None:
+    gone, waiting = await given(store), await given(store)
+    keys.delete(f"job:{gone.id}")
+    await tick(door)
+    assert [(e.type, e.data["job_id"]) for e in broker.received] == [("requested", waiting.id)]
+
+
 async def test_ended_jobs_and_their_videos_are_removed_together(
     store: JobStore,
     settings: Settings,
@@ -183,6 +210,7 @@ async def test_ended_jobs_and_their_videos_are_removed_together(
     outcome = outcome_with_video(lease, settings, storage)
     assert outcome.artifact is not None
     storage.put(f"videos/{new.id}/1-of-a-stale-predictor/video.mp4", b"x", "video/mp4")
+    storage.put(f"checkpoints/{new.id}/1-{lease.token}/step-4.safetensors", b"x", "application/octet-stream")
     await store.record(lease, outcome)
     await store.complete(new.id, outcome)
     others = [await completed(store, settings, storage) for _ in range(2)]
@@ -202,6 +230,7 @@ async def test_ended_jobs_and_their_videos_are_removed_together(
                 await tick(door)
     for job_id in (new.id, *(other.id for other in others)):
         assert list(storage.list(f"videos/{job_id}/")) == []
+        assert list(storage.list(f"checkpoints/{job_id}/")) == []
         assert not keys.keys(f"*{job_id}*")
     assert [job.id for job in (await store.list_jobs()).jobs] == [waiting.id]
     again = await store.submit(replace(new, id="f" * 32))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from functions.reaper.sweep import Sweep
+from functions.reaper.sweep import FOLDERS, Sweep
 from functions.wiring import Wiring
 from jobs.settings import Settings
 from jobs.storage import S3VideoStorage
@@ -36,7 +37,8 @@ async def swept(settings: Settings, later: timedelta) -> int:
 
 @pytest.fixture
 def empty(storage: S3VideoStorage) -> S3VideoStorage:
-    storage.delete_prefix("videos/")
+    for folder in FOLDERS:
+        storage.delete_prefix(f"{folder}/")
     return storage
 
 
@@ -64,6 +66,39 @@ async def test_a_job_that_has_not_ended_keeps_everything(
     assert await swept(settings, 30 * DAY) == 0
 
 
+async def test_checkpoints_go_with_their_job_and_not_before(
+    store: JobStore, settings: Settings, empty: S3VideoStorage
+) -> None:
+    ended = await completed(store, settings, empty)
+    lease = await claimed(store, (await given(store)).id)
+    for job_id, attempt in (
+        (ended.id, "1-t"),
+        (lease.job.id, "0-before"),
+        (lease.job.id, f"1-{lease.token}"),
+    ):
+        empty.put(f"checkpoints/{job_id}/{attempt}/step-4.safetensors", b"x", "application/octet-stream")
+        empty.put(f"checkpoints/{job_id}/{attempt}/frames/1.npy", b"x", "application/octet-stream")
+    await store.checkpoint(lease, f"checkpoints/{lease.job.id}/0-before/step-4.safetensors", 4)
+    assert await swept(settings, DAY - HOUR) == 0
+    assert await swept(settings, DAY + HOUR) == 2
+    assert not list(empty.list(f"checkpoints/{ended.id}/"))
+    assert len(list(empty.list(f"checkpoints/{lease.job.id}/"))) == 4
+    await finish(store, lease, failed(lease))
+    assert await swept(settings, DAY + HOUR) == 4
+
+
+async def test_two_sweeps_at_once_do_no_harm(
+    store: JobStore, settings: Settings, empty: S3VideoStorage
+) -> None:
+    job = await completed(store, settings, empty)
+    for folder in FOLDERS:
+        empty.put(f"{folder}/{job.id}/1-stale/0", b"x", "video/mp4")
+    removed = await asyncio.gather(*(swept(settings, DAY + HOUR) for _ in range(3)))
+    assert max(removed) >= 1
+    assert job.artifact is not None
+    assert [s.key for folder in FOLDERS for s in empty.list(f"{folder}/")] == [job.artifact.key]
+
+
 async def test_a_wrong_redis_costs_nobody_a_video_that_is_to_be_kept(
     store: JobStore, settings: Settings, empty: S3VideoStorage
 ) -> None:
@@ -76,7 +111,14 @@ async def test_a_wrong_redis_costs_nobody_a_video_that_is_to_be_kept(
 
 async def test_what_is_not_ours_stays(store: JobStore, settings: Settings, empty: S3VideoStorage) -> None:
     assert not (await store.list_jobs()).jobs
-    for key in ("videos/holiday.mp4", "videos/anna/1/video.mp4", f"videos/{'a' * 32}/loose.mp4"):
+    for key in (
+        "videos/holiday.mp4",
+        "checkpoints/of-a-training/a",
+        f"other/{'a' * 32}/1/a",
+        "videos/anna/1/video.mp4",
+        f"videos/{'a' * 32}/loose.mp4",
+    ):
         empty.put(key, b"x", "video/mp4")
     assert await swept(settings, 365 * DAY) == 0
-    empty.delete_prefix("videos/")
+    for folder in ("videos", "checkpoints", "other"):
+        empty.delete_prefix(f"{folder}/")

@@ -94,6 +94,24 @@ def test_an_exception_is_one_line(by: str) -> None:
     assert "RuntimeError: first\nsecond" in line["exception"]
 
 
+@pytest.mark.parametrize("by", ["structlog", "logging"])
+def test_a_traceback_on_a_terminal_shows_no_local_variable(by: str) -> None:
+    stream = Terminal()
+    configure_logs("submit", "auto", "info", stream)
+    secret = "-".join(["hush", "hush"])  # so that no line of this source holds it
+    try:
+        raise RuntimeError(f"of {len(secret)} characters")
+    except RuntimeError:
+        if by == "structlog":
+            structlog.get_logger().exception("failed", job="job-1")
+        else:
+            logging.getLogger("a.library").exception("failed")
+    text = stream.getvalue()
+    assert "RuntimeError: of 9 characters" in text
+    assert "Traceback (most recent call last)" in text
+    assert "hush-hush" not in text
+
+
 def test_what_is_bound_to_the_context_is_in_every_line() -> None:
     stream = io.StringIO()
     configure_logs("submit", "json", "info", stream)
