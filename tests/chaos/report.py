@@ -19,8 +19,10 @@ __all__ = ["Figures", "steps_twice", "table"]
 Figures = Mapping[str, float]
 
 
-def table(plan: Plan, faults: Faults, log: Log, jobs: Mapping[str, Job], ends: Ends, figures: Figures) -> str:
-    """One line a row."""
+def table(
+    plan: Plan, faults: Faults, log: Log, jobs: Mapping[str, Job], ends: Ends, figures: Figures, early: int
+) -> str:
+    """One line a row. `early`: jobs that had ended by the last fault."""
     rows = [("seed", plan.seed), ("faults for", f"{plan.seconds:g} s"), *_faults(faults)]
     rows += [("processes started again", sum(ends.starts.values()))]
     rows += [("jobs accepted", len(log.accepted)), ("refused at the door", len(log.refused))]
