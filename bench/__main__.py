@@ -1,7 +1,8 @@
-"""`python -m bench [imports] [idle] [latency] [submit] [--url URL]`: all parts, or those that are named.
+"""`python -m bench [imports] [idle] [latency] [submit] [backlog] [--url URL] [--jobs N]`: all parts, or some.
 
-With `--url` only `submit` runs, against the server there, whatever it is built with. Everything else runs
-on a `mochi up` of its own, with the model that does nothing.
+With `--url` only `submit` runs, against the server there, whatever it is built with. `backlog` runs on a
+Redis of its own, with a million pending jobs or `--jobs` of them. Everything else runs on a `mochi up` of its
+own, with the model that does nothing.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ from pathlib import Path
 
 import psutil
 
-from bench import latency, processes, submitting
+from bench import backlog, latency, processes, submitting
 from bench.table import Row, show
 from tests.e2e.system import mochi_up
 
-PARTS = ("imports", "idle", "latency", "submit")
+PARTS = ("imports", "idle", "latency", "submit", "backlog")
 #: The backlog of a benchmark is longer than any that a person wants.
 ENVIRON = {"MODEL_NAME": "none", "MOCHI_BACKLOG_LIMIT": "1000000", "MOCHI_LOG_FORMAT": "json"}
 
@@ -28,17 +29,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="all of them where none is named")
     parser.add_argument("--url", help="measure submit on this server")
+    parser.add_argument("--jobs", type=int, default=1_000_000, help="pending jobs of backlog")
     asked = parser.parse_args()
     print(f"{psutil.cpu_count()} cores, Python {platform.python_version()}, {platform.machine()}\n")
     if asked.url:
         show(submitting.measure(asked.url))
     else:
-        show(_rows(asked.parts or PARTS))
+        show(_rows(asked.parts or PARTS, asked.jobs))
 
 
-def _rows(parts: Sequence[str]) -> Iterator[Row]:
+def _rows(parts: Sequence[str], jobs: int) -> Iterator[Row]:
     if "imports" in parts:
         yield from processes.imports()
+    yield from _of_a_system(parts)
+    if "backlog" in parts:
+        yield from backlog.measure(jobs)
+
+
+def _of_a_system(parts: Sequence[str]) -> Iterator[Row]:
     if not {"idle", "latency", "submit"} & set(parts):
         return
     with tempfile.TemporaryDirectory() as folder, mochi_up(Path(folder), ENVIRON) as system:

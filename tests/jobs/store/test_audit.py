@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from jobs.job import Phase, ResultKind, Status
-from jobs.store import Audit, Lease
+from jobs.job import Delivery, Phase, ResultKind, Status
+from jobs.store import Audit, Lease, Mended
 from tests.jobs.store.support import Rig, asked, done, failed
 
 CREDITS = "credits:mochi-1"
@@ -16,7 +16,9 @@ CREDITS = "credits:mochi-1"
 
 async def audited(rig: Rig, limit: int = 200) -> Audit:
     """A whole round."""
-    checked, mended, deliveries = 0, [], []
+    checked = 0
+    mended: list[Mended] = []
+    deliveries: list[Delivery] = []
     while True:
         audit = await rig.store.audit(limit)
         checked += audit.checked
