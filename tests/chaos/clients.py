@@ -51,7 +51,7 @@ def run_client(url: str, wishes: Sequence[Wish], since: float, log: Log, over: t
     threads: list[threading.Thread] = []
     with Client(url, retry=PATIENT, timeout=10) as client:
         for wish in wishes:
-            time.sleep(max(0.0, since + wish.at - time.monotonic()))  # the plan says when
+            over.wait(max(0.0, since + wish.at - time.monotonic()))  # the plan says when
             try:
                 job = _submit(client, wish, log, over)
             except Exception as error:  # noqa: BLE001  # an answer that the API never gives
