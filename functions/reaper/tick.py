@@ -39,10 +39,12 @@ class Reaper:
         """One round. Raises StoreUnavailable."""
         reaped = await self._reap_all()
         deliveries = await self._wiring.store.tick()
-        deliveries += await check_books(self._wiring.store)
         await dispatch(self._wiring.store, self._wiring.publisher, SOURCE, deliveries)
-        removed = await self._remove_all()
-        log.info("tick", reaped=reaped, published=len(deliveries), removed=removed)
+        removed = await self._remove_all()  # before all that a Redis out of memory refuses: it makes room
+        mended = await check_books(self._wiring.store)
+        await dispatch(self._wiring.store, self._wiring.publisher, SOURCE, mended)
+        await self._sweep_in_turn()
+        log.info("tick", reaped=reaped, published=len(deliveries) + len(mended), removed=removed)
 
     async def _reap_all(self) -> int:
         seen: set[str] = set()
@@ -72,12 +74,18 @@ class Reaper:
                 for expired in batch:
                     await self._remove(expired.job_id)
                 removed += len(batch)
-            if await self._wiring.store.sweep_due(_SWEEP_EVERY):
-                await self._sweep.run(datetime.now(UTC))
         except StorageUnavailable as error:
             # The records are marked, and are given out again until their objects are gone.
             log.warning("removing_stopped", reason=str(error), removed=removed)
         return removed
+
+    async def _sweep_in_turn(self) -> None:
+        if not await self._wiring.store.sweep_due(_SWEEP_EVERY):
+            return
+        try:
+            await self._sweep.run(datetime.now(UTC))
+        except StorageUnavailable as error:
+            log.warning("sweep_stopped", reason=str(error))
 
     async def _remove(self, job_id: str) -> None:
         objects = await asyncio.to_thread(self._delete_objects, job_id)
