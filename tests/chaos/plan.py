@@ -120,7 +120,7 @@ def _fault(random: Random, at: float) -> Fault:
 
 
 def _kill(random: Random, at: float) -> Fault:
-    target = random.choices((*PROCESSES, *SERVERS), weights=(4, 3, 4, 2, 5, 2, 2))[0]
+    target = random.choices((*PROCESSES, *SERVERS), weights=(4, 3, 4, 3, 4, 2, 2))[0]
     if target not in SERVERS:
         return Fault(at, Kind.KILL, target)
     return Fault(at, random.choice([Kind.KILL, Kind.RESTART]), target, random.uniform(0.2, 3.0))
