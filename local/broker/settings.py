@@ -12,7 +12,9 @@ from local.broker.routes import parse_addresses
 
 __all__ = ["BrokerSettings"]
 
-_MANIFESTS = Path(__file__).resolve().parents[2] / "knative"
+#: The wheel carries the manifests inside of the package; in a checkout they are beside it.
+_PACKAGED = Path(__file__).resolve().parents[1] / "knative"
+_MANIFESTS = _PACKAGED if _PACKAGED.is_dir() else _PACKAGED.parents[1] / "knative"
 _HOST = "127.0.0.1"  # nobody but this machine posts events here
 
 
