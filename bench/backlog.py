@@ -1,7 +1,7 @@
 """A long backlog in one Redis: what a pending job takes up, and whether anything gets slower with it.
 
-An own Valkey, configured as `mochi up` does it. The jobs come in through the real script, many in flight at a
-time; then the store's own calls are timed, one after the other, over one connection.
+A Valkey for each size, configured as `mochi up` does it. The jobs come in through the real script, many in
+flight at a time; then the store's own calls are timed, one after the other, in turn at each size.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ import random
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Awaitable, Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
+from statistics import median
 from typing import Any, cast
 
 from redis import Redis
@@ -38,64 +39,52 @@ _PAGE = 50  # jobs
 _AIM_BYTES, _AIM_RATIO = 1_200, 2.0
 
 
-@dataclass(frozen=True)
-class _Found:
-    """What was measured beside so many pending jobs: bytes a job, and the medians in seconds."""
-
-    jobs: int
-    bytes: float
-    medians: dict[str, float]
-
-
 def measure(jobs: int, calls: int = 300) -> Iterator[Row]:
     """At SMALL and at `jobs` pending jobs, and how much slower the second is; medians of so many calls."""
-    with tempfile.TemporaryDirectory() as folder, redis_server(Path(folder)) as url:
-        backlog = _Backlog(Settings(redis_url=url, backlog_limit=jobs + SMALL + 4 * calls), calls)
-        small = backlog.grown_to(min(SMALL, jobs))
-        yield from _rows(small)
-        if jobs <= SMALL:
-            return
-        large = backlog.grown_to(jobs)
-        yield from _rows(large)
-    for name, seconds in large.medians.items():
-        ratio = seconds / small.medians[name]
-        what = f"{name}, {jobs:,} to {SMALL:,} pending jobs"
-        yield Row(what, "ratio", f"{ratio:.2f}", f"at most {_AIM_RATIO:g}")
-
-
-def _rows(found: _Found) -> Iterator[Row]:
-    beside = f"beside {found.jobs:,} pending jobs"
-    yield Row(f"a pending job {beside}", "memory", f"{found.bytes:.0f} bytes", f"below {_AIM_BYTES}")
-    for name, seconds in found.medians.items():
-        yield Row(f"{name} {beside}", "p50", milliseconds(seconds))
+    with ExitStack() as stack:
+        backlogs = []
+        for size in sorted({min(SMALL, jobs), jobs}):
+            folder = stack.enter_context(tempfile.TemporaryDirectory())
+            url = stack.enter_context(redis_server(Path(folder)))
+            backlog = _Backlog(Settings(redis_url=url, backlog_limit=size + 2 * calls), size)
+            backlogs.append(backlog)
+            taken = f"{backlog.load():.0f} bytes"
+            yield Row(f"a pending job beside {size:,}", "memory", taken, f"below {_AIM_BYTES} bytes")
+        medians = asyncio.run(_medians(backlogs, calls))
+    for name, times in medians.items():
+        for backlog, seconds in zip(backlogs, times, strict=True):
+            yield Row(f"{name} beside {backlog.size:,} pending jobs", "p50", milliseconds(seconds))
+        if len(times) > 1:
+            ratio = f"{times[1] / times[0]:.2f}"
+            yield Row(f"{name}, {jobs:,} to {SMALL:,}", "ratio", ratio, f"at most {_AIM_RATIO:g}")
 
 
 class _Backlog:
     """A Redis with one credit, and jobs that wait for it."""
 
-    def __init__(self, settings: Settings, calls: int) -> None:
+    def __init__(self, settings: Settings, size: int) -> None:
+        self.size = size
         self._settings = settings
-        self._calls = calls
         self._draw = random.Random(1)
         self._known: list[str] = []
         self._at_work = self._id()  # it takes the credit: all that follow wait
+        self._cursors: list[str | None] = [None]
 
     def _id(self) -> str:
         return f"{self._draw.getrandbits(128):032x}"
 
-    def grown_to(self, jobs: int) -> _Found:
+    def load(self) -> float:
+        """Submit all jobs; the bytes that one takes up."""
         with Redis.from_url(self._settings.redis_url) as redis:
-            if not self._known:
-                self._submit(redis, [self._at_work])
-            used, were = _used(redis), len(self._known)
-            while (left := jobs - len(self._known)) > 0:
+            self._submit(redis, [self._at_work])
+            used = _used(redis)
+            while (left := self.size - len(self._known)) > 0:
                 ids = [self._id() for _ in range(min(_CHUNK, left))]
                 self._submit(redis, ids)
                 self._known += ids
-                sys.stderr.write(f"\r{len(self._known):,} of {jobs:,} jobs")
+                sys.stderr.write(f"\r{len(self._known):,} of {self.size:,} jobs")
             sys.stderr.write("\n")
-            taken = (_used(redis) - used) / (jobs - were)
-        return _Found(jobs, taken, asyncio.run(self._medians()))
+            return (_used(redis) - used) / self.size
 
     def _submit(self, redis: Redis, ids: list[str]) -> None:
         """As JobStore.submit, without waiting for each answer."""
@@ -110,35 +99,67 @@ class _Backlog:
             if answer[0] != b"created":
                 raise SystemExit(f"a submission was answered with {answer[0]!r}: nothing to measure")
 
-    async def _medians(self) -> dict[str, float]:
+    async def connect(self) -> JobStore:
+        """A store, with its connection made; cursors of the pages after the first are fetched with it."""
         store = JobStore.connect(self._settings)
-        cursors = [None, *await _cursors(store)]
-        calls: dict[str, Callable[[], Awaitable[object]]] = {
-            "submit": lambda: store.submit(_new(self._id())),
-            "queue position": lambda: store.get(self._draw.choice(self._known)),
-            "list page": lambda: store.list_jobs(limit=_PAGE, cursor=self._draw.choice(cursors)),
-            "a batch of the books": store.audit,
-        }
-        try:
-            found = {name: await _median(self._calls, call) for name, call in calls.items()}
-            return found | {"admit": await self._admit(store)}
-        finally:
-            await store.close()
+        while len(self._cursors) < 10:
+            page = await store.list_jobs(limit=_PAGE, cursor=self._cursors[-1])
+            if page.next_cursor is None:
+                break
+            self._cursors.append(page.next_cursor)
+        return store
 
-    async def _admit(self, store: JobStore) -> float:
+    async def submit(self, store: JobStore) -> float:
+        return await _timed(store.submit(_new(self._id())))
+
+    async def admit(self, store: JobStore) -> float:
         """The end of a job, which admits the next: that call is timed, the work before it is not."""
-        times = []
-        for _ in range(self._calls):
-            lease = await store.claim(self._at_work, "bench:0")
-            if not isinstance(lease, Lease):
-                raise SystemExit(f"a claim was answered with {lease}: nothing to measure")
-            outcome = Outcome(ResultKind.COMPLETED, lease.token, _video(lease))
-            await store.record(lease, outcome)
-            since = time.perf_counter()
-            admitted = await store.complete(self._at_work, outcome)
-            times.append(time.perf_counter() - since)
-            self._at_work = admitted[0].job_id
-        return sorted(times)[len(times) // 2]
+        lease = await store.claim(self._at_work, "bench:0")
+        if not isinstance(lease, Lease):
+            raise SystemExit(f"a claim was answered with {lease}: nothing to measure")
+        outcome = Outcome(ResultKind.COMPLETED, lease.token, _video(lease))
+        await store.record(lease, outcome)
+        since = time.perf_counter()
+        (admitted,) = await store.complete(self._at_work, outcome)
+        self._at_work = admitted.job_id
+        return time.perf_counter() - since
+
+    async def position(self, store: JobStore) -> float:
+        return await _timed(store.get(self._draw.choice(self._known)))
+
+    async def page(self, store: JobStore) -> float:
+        return await _timed(store.list_jobs(limit=_PAGE, cursor=self._draw.choice(self._cursors)))
+
+    async def books(self, store: JobStore) -> float:
+        return await _timed(store.audit())
+
+
+async def _timed(call: Awaitable[object]) -> float:
+    since = time.perf_counter()
+    await call
+    return time.perf_counter() - since
+
+
+async def _medians(backlogs: Sequence[_Backlog], calls: int) -> dict[str, list[float]]:
+    """Name → seconds at each size. The sizes take turns: what else the machine does slows all of them."""
+    stores = [await backlog.connect() for backlog in backlogs]
+    kinds = {
+        "submit": _Backlog.submit,
+        "queue position": _Backlog.position,
+        "list page": _Backlog.page,
+        "a batch of the books": _Backlog.books,
+        "admit": _Backlog.admit,  # the last: it ends jobs
+    }
+    found = {}
+    for name, call in kinds.items():
+        rounds = [
+            [await call(backlog, store) for backlog, store in zip(backlogs, stores, strict=True)]
+            for _ in range(calls)
+        ]
+        found[name] = [median(times) for times in zip(*rounds, strict=True)]
+    for store in stores:
+        await store.close()
+    return found
 
 
 def _used(redis: Redis) -> int:
@@ -164,23 +185,3 @@ def _new(job_id: str) -> NewJob:
 def _video(lease: Lease) -> Artifact:
     key = f"videos/{lease.job.id}/{lease.attempt}-{lease.token}/video.mp4"
     return Artifact(key, f"s3://videos/{key}", "0" * 32, 1)
-
-
-async def _cursors(store: JobStore) -> list[str]:
-    """Those of some pages after the first."""
-    found: list[str] = []
-    while len(found) < 10:
-        page = await store.list_jobs(limit=_PAGE, cursor=found[-1] if found else None)
-        if page.next_cursor is None:
-            break
-        found.append(page.next_cursor)
-    return found
-
-
-async def _median(count: int, call: Callable[[], Awaitable[object]]) -> float:
-    times = []
-    for _ in range(count):
-        since = time.perf_counter()
-        await call()
-        times.append(time.perf_counter() - since)
-    return sorted(times)[len(times) // 2]
