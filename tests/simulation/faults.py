@@ -14,14 +14,15 @@ __all__ = ["KINDS", "Faults"]
 #: Every kind, with the share of the points at which it may happen at its highest rate.
 KINDS: Mapping[str, float] = {
     "function dies": 0.1,
-    "predictor dies": 0.04,
-    "predictor sleeps past its lease": 0.03,
-    "predictor gets SIGTERM": 0.03,
-    "pool is down for a while": 0.02,
-    "broker loses an event": 0.2,
+    "function is slow": 0.1,
+    "predictor dies": 0.08,
+    "predictor sleeps past its lease": 0.08,
+    "predictor gets SIGTERM": 0.2,
+    "pool is down for a while": 0.05,
+    "broker loses an event": 0.7,
     "broker delivers twice": 0.3,
     "broker is slow": 0.4,
-    "broker gives up waiting": 0.15,
+    "broker gives up waiting": 0.5,
     "broker dies": 0.02,
     "broker refuses an event": 0.15,
     "broker takes an event and does not say so": 0.1,
@@ -35,8 +36,9 @@ KINDS: Mapping[str, float] = {
     "a round of the reaper is missed": 0.3,
     "two rounds of the reaper at once": 0.3,
     "client asks twice": 0.5,
-    "client cancels": 0.4,
-    "a deadline": 0.3,
+    "client cancels": 0.6,
+    "a deadline": 0.6,
+    "an old result arrives": 0.5,
 }
 
 
@@ -47,7 +49,7 @@ class Faults:
         """`only`: of these kinds, whatever the seed says."""
         draw = random.Random(f"faults {seed}")
         self.random = random.Random(f"points {seed}")
-        chosen = [kind for kind in KINDS if draw.random() < 0.4] if only is None else sorted(only)
+        chosen = [kind for kind in KINDS if draw.random() < 0.3] if only is None else sorted(only)
         # Draw a rate for each kind, chosen or not: the others' do not depend on it.
         rates = {kind: most * draw.choice((0.3, 1.0)) for kind, most in KINDS.items()}
         self.rates = {kind: rates[kind] for kind in chosen}

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from eventing.events import Event
 from jobs.settings import Settings
 from tests.simulation.link import QUEUES, Record, Seen
-from tests.simulation.log import Log, Step, Transition
+from tests.simulation.log import Grant, Log, Step, Transition
 from tests.simulation.storage import Objects
 
 __all__ = ["ALWAYS", "BY_NAME", "Invariants", "Violation"]
@@ -22,7 +22,9 @@ _UNPUBLISHED = 10 * _SECOND
 _FRUITLESS = 3  # leases in a row without a new checkpoint
 _REFUSALS = 3
 _REISSUES = 6
-_PASSED = 6  # jobs of other queues that may start while the head of a queue waits
+_SHORT_JOB = 14 * _SECOND  # GPU time of the shortest job
+_USUAL = 20 * _SECOND  # GPU time of a lease that meets no fault
+_PASSED = 4  # jobs of other queues that may start while the head of a queue waits
 
 
 class Violation(AssertionError):
@@ -111,15 +113,17 @@ def a_stale_token_changes_nothing(t: Transition, log: Log, _settings: Settings) 
         return None
     if t.arguments[token] == log.newest(t.job) and not (t.was.result and t.name != "complete"):
         return None
-    return None if t.was == t.became else f"{t.name} under {t.arguments[token]} changed {t.job}"
+    if t.was == t.became or t.job in t.admitted:  # whoever completes pumps
+        return None
+    return f"{t.name} under {t.arguments[token]} changed {t.job}"
 
 
-def a_stale_delivery_changes_nothing(t: Transition, _log: Log, _settings: Settings) -> str | None:
+def a_stale_delivery_changes_nothing(t: Transition, log: Log, _settings: Settings) -> str | None:
     """`late` and dead letters of what the job has left behind mean nothing."""
     if t.name not in ("late", "dead_letter", "published") or t.was.terminal:
         return None
     number = int(t.arguments[2 if t.name == "published" else 1])
-    newest = t.was.since if t.name == "dead_letter" else t.was.delivery
+    newest = log.since.get(t.job, 0) if t.name == "dead_letter" else t.was.delivery
     leased = t.was.token and (t.was.lease_until > t.now_us or t.name != "dead_letter")
     if number >= newest and not leased and not t.was.result and t.job in t.before.credits:
         return None
@@ -138,7 +142,10 @@ def first_come_first_served(t: Transition, log: Log, _settings: Settings) -> str
 
 
 def no_queue_starves(t: Transition, log: Log, _settings: Settings) -> str | None:
-    """While the head of a queue waits, few jobs of other queues start."""
+    """While the head of a queue waits, few jobs of other queues start.
+
+    A lease that was held for longer than usual has used the GPU too: its queue waits longer for it.
+    """
     for job in t.admitted:
         log.passed.pop(job, None)
         for queue, waiting in t.after.backlog.items():
@@ -146,7 +153,7 @@ def no_queue_starves(t: Transition, log: Log, _settings: Settings) -> str | None
                 continue
             passed = log.passed[waiting[0]]
             passed.add(job)
-            if len(passed) > _PASSED:
+            if len(passed) > _PASSED + log.excess[queue] / _SHORT_JOB:
                 return f"{waiting[0]} waits while {len(passed)} jobs of another queue started"
     return None
 
@@ -187,6 +194,9 @@ def an_event_carries_its_time(t: Transition, _log: Log, _settings: Settings) -> 
         was = t.before.records.get(job, Record())
         if now.delivery != was.delivery and not (now.delivery > was.delivery and now.delivery >= t.now_us):
             return f"{job}: {was.delivery} became {now.delivery} at {t.now_us}"
+    for kind, job, _, number, *_ in t.deliveries if t.name == "reap" else ():
+        if kind in ("requested", "continued") and number <= t.before.records[job].delivery:
+            return f"{job}:{kind}:{number} is sent again under its old id, which a broker may drop"
     return None
 
 
@@ -206,9 +216,36 @@ def a_poison_job_ends(t: Transition, log: Log, _settings: Settings) -> str | Non
     return None
 
 
-def a_strike_is_earned(t: Transition, log: Log, settings: Settings) -> str | None:  # noqa: ARG001
-    """A job fails for its attempts only after three leases without a new checkpoint."""
+def a_fruitless_lease_is_a_strike(t: Transition, log: Log, _settings: Settings) -> str | None:
+    """No more and no fewer: lost events and outages are none."""
+    if t.name != "claim" or t.tag != "lease" or t.was.token == t.arguments[1]:
+        return None
+    lost = log.fruitless[t.job] - 1  # without this one
+    return None if t.became.strikes == lost else f"{t.job} has {t.became.strikes} strikes, and lost {lost}"
+
+
+def a_pause_is_heeded(t: Transition, _log: Log, _settings: Settings) -> str | None:
+    """While the pool is paused, no job is admitted."""
+    if t.admitted and t.after.paused_until > t.now_us:
+        return f"{sorted(t.admitted)} for another {(t.after.paused_until - t.now_us) / 1e6:.3f} s"
     return None
+
+
+def what_is_not_due_is_left_alone(t: Transition, _log: Log, _settings: Settings) -> str | None:
+    """The reaper mends what is overdue when it looks, whatever it read before."""
+    due = t.before.credits.get(t.job)
+    if t.name == "reap" and (due is None or due > t.now_us) and t.was != t.became:
+        return f"{t.job} was not due, and is {t.became.status}"
+    return None
+
+
+def a_heartbeat_tells(t: Transition, _log: Log, _settings: Settings) -> str | None:
+    """Who holds a lease hears of a cancellation and of the deadline with the next renewal."""
+    if t.name != "renew" or t.tag == "lost":
+        return None
+    late = 0 < t.was.deadline <= t.now_us
+    said = "cancel" if t.was.cancel else "deadline" if late else "ok"
+    return None if t.tag == said else f"{t.job} is told {t.tag}, not {said}"
 
 
 def a_credit_given_back_unworked_pauses_the_pool(t: Transition, _log: Log, _settings: Settings) -> str | None:
@@ -252,9 +289,10 @@ def one_job_a_key(t: Transition, log: Log, _settings: Settings) -> str | None:
 
 
 def deadlines_end_what_waits(t: Transition, _log: Log, _settings: Settings) -> str | None:
-    """After a round of the reaper no job waits beyond its deadline, and none is submitted beyond it."""
-    if t.name == "submit" and t.tag == "created" and 0 < t.became.deadline <= t.now_us - _SECOND * 3600:
-        return f"{t.job} was submitted after its deadline"
+    """After a round of the reaper no job waits beyond its deadline, and none is admitted beyond it."""
+    for job in t.admitted:
+        if 0 < t.after.records[job].deadline <= t.now_us:
+            return f"{job} is admitted beyond its deadline"
     if t.name == "tick":
         for job in (*t.after.waiting, *(j for jobs in t.after.delayed.values() for j in jobs)):
             if 0 < t.after.records[job].deadline <= t.now_us:
@@ -279,6 +317,10 @@ ALWAYS: Sequence[Check] = (
     an_event_carries_its_time,
     a_checkpoint_is_durable,
     a_poison_job_ends,
+    a_fruitless_lease_is_a_strike,
+    a_pause_is_heeded,
+    what_is_not_due_is_left_alone,
+    a_heartbeat_tells,
     a_credit_given_back_unworked_pauses_the_pool,
     a_restart_costs_no_lease,
     a_backlog_has_a_limit,
@@ -288,46 +330,60 @@ ALWAYS: Sequence[Check] = (
 
 
 class Invariants:
-    """Takes note of what happens, and raises Violation."""
+    """Takes note of what happens, and says what is violated."""
 
-    def __init__(self, log: Log, settings: Settings, objects: Objects) -> None:
-        self._log, self._settings, self._objects = log, settings, objects
+    def __init__(
+        self, log: Log, settings: Settings, objects: Objects, fail: Callable[[Violation], None]
+    ) -> None:
+        """`fail`: ends the run; raising would not, for the code at work catches what it does not know."""
+        self._log, self._settings, self._objects, self._fail = log, settings, objects, fail
 
-    def _hold(self, name: str, wrong: str | None) -> None:
+    def hold(self, name: str, wrong: str | None) -> None:
+        """One check: what is wrong, or None."""
         self._log.checked[name] += 1
         if wrong is not None:
-            raise Violation(name, wrong)
+            self._fail(Violation(name, wrong))
 
     def around(self, t: Transition) -> None:
         """Before and after a transition."""
         log = self._log
-        for job in t.after.records:
-            if job not in log.jobs:
-                log.jobs.append(job)
-        if t.name == "claim" and t.tag == "lease" and t.arguments[1] != log.newest(t.job):
-            log.fruitless[t.job] += 1
-        if t.name == "dead_letter" and any(t.job in jobs for jobs in t.after.delayed.values()):
-            log.refusals[t.job] += t.job in t.before.credits
+        granted = t.name == "claim" and t.tag == "lease" and t.arguments[1] != log.newest(t.job)
+        log.jobs += [job for job in t.after.records if job not in log.jobs]
+        log.fruitless[t.job] += granted
+        if t.name == "dead_letter" and t.job in t.before.credits:
+            log.refusals[t.job] += any(t.job in jobs for jobs in t.after.delayed.values())
         for check in ALWAYS:
-            self._hold(check.__name__, check(t, log, self._settings))
-        if t.name == "claim" and t.tag == "lease" and t.arguments[1] != log.newest(t.job):
+            self.hold(check.__name__, check(t, log, self._settings))
+        self._note(t)
+        if granted:
             self._granted(t)
         if t.name == "checkpoint" and t.tag == "ok":
             self._checkpoint(t)
         for job, now in t.after.records.items():
             if now.status == "completed" and not t.before.records.get(job, Record()).terminal:
-                self._hold("completed_has_its_video", self._video(now))
+                self.hold("completed_has_its_video", self._video(now))
+
+    def _note(self, t: Transition) -> None:
+        """What later checks go by."""
+        log = self._log
+        for job, was in t.before.records.items():
+            now = t.after.records.get(job, Record())
+            if was.token and not was.result and (now.token != was.token or now.result):
+                held = min(t.now_us, was.lease_until) - log.grants[job][-1].at_us
+                log.excess[was.queue] += max(0, held - _USUAL)
+        for job in t.admitted:
+            log.since[job] = t.after.records[job].delivery
+        if t.name == "yield" and t.became.delivery != t.was.delivery:
+            log.since[t.job] = t.became.delivery
 
     def _granted(self, t: Transition) -> None:
-        from tests.simulation.log import Grant
-
         self._log.name(t.arguments[1])
         self._log.grants[t.job].append(Grant(t.process, t.arguments[1], t.now_us))
 
     def _checkpoint(self, t: Transition) -> None:
         key, step = t.arguments[2], int(t.arguments[3])
         stored = key in self._objects.bodies
-        self._hold("a_checkpoint_is_durable", None if stored else f"{key} is not stored")
+        self.hold("a_checkpoint_is_durable", None if stored else f"{key} is not stored")
         if step > self._log.kept.get(t.job, 0):
             self._log.kept[t.job] = step
             self._log.fruitless[t.job] = 0
@@ -350,38 +406,38 @@ class Invariants:
             wrong = f"{step.process} works on {step.job} under {step.token}, and {newest} was given out"
         elif record.terminal or record.result:
             wrong = f"{step.process} works on {step.job}, which is {record.status} {record.result}"
-        self._hold("one_attempt_at_work", wrong)
+        self.hold("one_attempt_at_work", wrong)
 
     def event(self, event: Event) -> None:
         """An event is published or replied."""
         first = self._log.events.setdefault(event.id, event)
         same = (first.type, first.data, first.time) == (event.type, event.data, event.time)
-        self._hold("one_meaning_an_id", None if same else f"{event.id} means {first.data} and {event.data}")
+        self.hold("one_meaning_an_id", None if same else f"{event.id} means {first.data} and {event.data}")
         if event.type.rsplit(".", 1)[-1] in ("completed", "failed", "cancelled"):
             told = self._log.ends.setdefault(event.subject, event)
             same = (told.id, told.data) == (event.id, event.data)
             what = f"{event.subject} ends with {told.id} {told.data} and with {event.id} {event.data}"
-            self._hold("one_terminal_event", None if same else what)
+            self.hold("one_terminal_event", None if same else what)
 
     def ended(self, seen: Seen) -> None:
         """Everything is quiet: every job has ended, as it was told, with its video; no credit is held."""
         log = self._log
         for job in log.jobs:
             record = seen.records[job]
-            self._hold("every_job_ends", None if record.terminal else f"{job} is {record.status}")
+            self.hold("every_job_ends", None if record.terminal else f"{job} is {record.status}")
             told = log.ends.get(job)
             same = told is not None and told.type.endswith(record.status)
-            self._hold("every_end_is_told", None if same else f"{job} is {record.status}, told was {told}")
+            self.hold("every_end_is_told", None if same else f"{job} is {record.status}, told was {told}")
             if record.status == "completed":
-                self._hold("completed_has_its_video", self._video(record))
+                self.hold("completed_has_its_video", self._video(record))
         left = (*seen.credits, *seen.waiting, *seen.outbox, *(j for d in seen.delayed.values() for j in d))
-        self._hold("nothing_is_left_behind", f"{left}" if left else None)
+        self.hold("nothing_is_left_behind", f"{left}" if left else None)
 
     def gone(self, keys: Sequence[str]) -> None:
         """After the retention and the sweep: no key of a job, and no object."""
         left = [key for key in keys if key not in ("now", "seq") and not key.startswith("pool:")]
         left += [key for key in self._objects.bodies if key.startswith("videos/")]
-        self._hold("nothing_is_left_behind", f"{left}" if left else None)
+        self.hold("nothing_is_left_behind", f"{left}" if left else None)
 
 
 #: Every invariant's name, for the table of a run.
@@ -391,6 +447,7 @@ BY_NAME = (
     "one_attempt_at_work",
     "one_meaning_an_id",
     "one_terminal_event",
+    "no_defect_is_met",
     "every_job_ends",
     "every_end_is_told",
     "nothing_is_left_behind",

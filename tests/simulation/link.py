@@ -29,21 +29,24 @@ QUEUES = ("first", "second")
 _FIELDS = (
     "status", "queue", "seq", "token", "lease_until", "result", "result_token", "delivery", "since",
     "checkpoint", "checkpoint_step", "cancel", "deadline", "s3_url", "etag", "bytes", "attempt", "reissues",
+    "strikes",
 )  # fmt: skip
 _LOOK = """
-local seen = { redis.call('ZRANGE', 'credits:%(pool)s', 0, -1, 'WITHSCORES'),
-  redis.call('HGET', 'pool:%(pool)s', 'paused_until') or '0', redis.call('ZRANGE', 'outbox:%(pool)s', 0, -1) }
-for _, queue in ipairs({ %(queues)s }) do
+local seen = { redis.call('ZRANGE', 'credits:POOL', 0, -1, 'WITHSCORES'),
+  redis.call('HGET', 'pool:POOL', 'paused_until') or '0', redis.call('ZRANGE', 'outbox:POOL', 0, -1) }
+for _, queue in ipairs({ QUEUES }) do
   seen[#seen + 1] = redis.call('ZRANGE', 'backlog:' .. queue, 0, -1)
   seen[#seen + 1] = redis.call('ZRANGE', 'delayed:' .. queue, 0, -1)
 end
-for _, id in ipairs(ARGV) do seen[#seen + 1] = redis.call('HMGET', 'job:' .. id, %(fields)s) end
+for _, id in ipairs(ARGV) do seen[#seen + 1] = redis.call('HMGET', 'job:' .. id, FIELDS) end
 return seen
-""" % {
-    "pool": POOL,
-    "queues": ", ".join(f"'{queue}'" for queue in QUEUES),
-    "fields": ", ".join(f"'{name}'" for name in _FIELDS),
-}
+"""
+for _name, _text in (
+    ("POOL", POOL),
+    ("QUEUES", ", ".join(f"'{queue}'" for queue in QUEUES)),
+    ("FIELDS", ", ".join(f"'{name}'" for name in _FIELDS)),
+):
+    _LOOK = _LOOK.replace(_name, _text)
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,7 @@ class Record:
     bytes: int = 0
     attempt: int = 0
     reissues: int = 0
+    strikes: int = 0
 
     @property
     def terminal(self) -> bool:
@@ -145,12 +149,13 @@ class Link:
             raise look
         return answer, _seen(look, jobs)
 
-    def ask(self, *command: str) -> Any:
+    def ask(self, *command: str) -> Any:  # noqa: ANN401  # whatever Redis answers
         """One command; its answer, which may be an error."""
         return self._pipeline(command)[0]
 
     def _pipeline(self, *commands: Sequence[str]) -> list[Any]:
-        self._socket.sendall(b"".join(hiredis.pack_command(tuple(command)) for command in commands))
+        packed = (hiredis.pack_command(tuple(command)) for command in commands)  # type: ignore[arg-type]  # its stub says a tuple of one
+        self._socket.sendall(b"".join(packed))
         answers: list[Any] = []
         while len(answers) < len(commands):
             answer = self._reader.gets()
@@ -168,13 +173,12 @@ def _seen(look: list[Any], jobs: Sequence[str]) -> Seen:
     records = {}
     for job, values in zip(jobs, rest[2 * count :], strict=True):
         if values[0] is not None:
-            records[job] = Record(
-                **{
-                    name: int(float(value)) if name in _NUMBERS else value
-                    for name, value in zip(_FIELDS, values, strict=True)
-                    if value is not None
-                }
-            )
+            fields: dict[str, Any] = {
+                name: int(float(value)) if name in _NUMBERS else value
+                for name, value in zip(_FIELDS, values, strict=True)
+                if value is not None
+            }
+            records[job] = Record(**fields)
     return Seen(
         credits={held[i]: int(float(held[i + 1])) for i in range(0, len(held), 2)},
         paused_until=int(float(paused_until)),

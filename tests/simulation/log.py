@@ -86,6 +86,8 @@ class Log:
     grants: dict[str, list[Grant]] = field(default_factory=lambda: defaultdict(list))
     fruitless: Counter[str] = field(default_factory=Counter)  # leases since the last new checkpoint, by job
     kept: dict[str, int] = field(default_factory=dict)  # the step of the newest checkpoint that was accepted
+    since: dict[str, int] = field(default_factory=dict)  # the delivery of the last admission or yield
+    excess: Counter[str] = field(default_factory=Counter)  # µs of leases beyond a job's usual, by queue
     refusals: Counter[str] = field(default_factory=Counter)
     steps: list[Step] = field(default_factory=list)
     events: dict[str, Event] = field(default_factory=dict)  # by id, as first published or replied

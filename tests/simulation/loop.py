@@ -4,6 +4,8 @@ Whatever would run in a thread runs in a real one, but never at the same time as
 until it blocks in `block`, and goes on when the loop says so. Knows no job.
 """
 
+# ruff: noqa: ANN401  # the signatures are those of asyncio
+
 from __future__ import annotations
 
 import asyncio
@@ -14,7 +16,7 @@ from collections.abc import Callable, Coroutine
 from contextvars import Context, ContextVar, copy_context
 from typing import Any, TypeVar
 
-__all__ = ["PROCESS", "Buried", "Crash", "Process", "SimLoop"]
+__all__ = ["PROCESS", "Buried", "Crash", "Process", "SimLoop", "new_loop"]
 
 T = TypeVar("T")
 
@@ -41,11 +43,18 @@ class Process:
 PROCESS: ContextVar[Process | None] = ContextVar("process", default=None)
 
 
+def new_loop() -> SimLoop:
+    """A loop. What asyncio has beside and nobody here needs (sockets, signals, …) is not implemented."""
+    made: SimLoop = SimLoop()  # type: ignore[abstract]  # as its base says of what it does not have
+    return made
+
+
 class _Entry(asyncio.TimerHandle):
     def __init__(self, loop: SimLoop, when: float, callback: Any, args: Any, context: Context | None) -> None:
         context = copy_context() if context is None else context
         super().__init__(when, callback, args, loop, context)
         self.process: Process | None = context.get(PROCESS)
+        self.deferred = False  # its process was stopped when its time came
         self.run = lambda: context.run(callback, *args)
 
 
@@ -61,7 +70,7 @@ class SimLoop(asyncio.AbstractEventLoop):
         self._tasks: list[asyncio.Task[Any]] = []
         self._threads: list[_Thread] = []
         self._burying = False
-        self.crash: Crash | None = None
+        self._failure: BaseException | None = None
         self._current = threading.local()  # the _Thread that a real thread runs
 
     # What asyncio asks of a loop
@@ -77,12 +86,12 @@ class SimLoop(asyncio.AbstractEventLoop):
 
     call_soon_threadsafe = call_soon  # type: ignore[assignment]  # no two threads run at once
 
-    def call_later(
+    def call_later(  # type: ignore[override]  # callers are as free as they are there
         self, delay: float, callback: Any, *args: Any, context: Context | None = None
     ) -> asyncio.TimerHandle:
         return self.call_at(self._now + delay, callback, *args, context=context)
 
-    def call_at(
+    def call_at(  # type: ignore[override]  # as above
         self, when: float, callback: Any, *args: Any, context: Context | None = None
     ) -> asyncio.TimerHandle:
         entry = _Entry(self, when, callback, args, context)
@@ -117,10 +126,15 @@ class SimLoop(asyncio.AbstractEventLoop):
         return False
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
-        if not self._burying and self.crash is None:
-            error = context.get("exception")
-            self.crash = Crash(f"{context.get('message')}: {error!r}")
-            self.crash.__cause__ = error
+        error = context.get("exception")
+        crash = Crash(f"{context.get('message')}: {error!r}")
+        crash.__cause__ = error
+        self.fail(crash)
+
+    def fail(self, error: BaseException) -> None:
+        """End the run with this, whatever the code at work makes of an exception."""
+        if not self._burying and self._failure is None:
+            self._failure = error
 
     # Running
 
@@ -129,12 +143,13 @@ class SimLoop(asyncio.AbstractEventLoop):
         asyncio._set_running_loop(self)  # noqa: SLF001  # meant for whoever writes a loop
         try:
             task = self.create_task(main)
-            while not task.done() and self.crash is None:
+            while not task.done() and self._failure is None:
                 if not self._turn():
                     raise Crash("nothing is left to run, and the world waits")
-            if self.crash is not None:
-                raise self.crash
-            return task.result()
+            if self._failure is not None:
+                raise self._failure
+            result: T = task.result()
+            return result
         finally:
             try:
                 self._bury()
@@ -156,10 +171,11 @@ class SimLoop(asyncio.AbstractEventLoop):
             self._dropped.append(entry)
             return True
         if process is not None and process.stopped_until > self._now and not self._burying:
+            entry.deferred = True
             self._push(process.stopped_until, entry)
             return True
         try:
-            entry.run()
+            entry.run()  # type: ignore[no-untyped-call]  # a callback of asyncio
         except Exception as error:  # noqa: BLE001  # whatever it is, the run ends with it
             self.call_exception_handler({"message": "a callback failed", "exception": error})
         return True
@@ -172,6 +188,7 @@ class SimLoop(asyncio.AbstractEventLoop):
         """End what the run has left, without any effect: no timer runs any more, and all I/O is refused."""
         self._burying = True
         self._ready.extend(self._dropped)
+        self._ready.extend(entry for _, _, entry in self._timers if entry.deferred)
         for thread in self._threads:
             thread.bury()
         for _ in range(50):

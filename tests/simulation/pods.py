@@ -1,10 +1,10 @@
-"""The processes of a run: pods of the functions, which live for one call, and predictors, which live longer."""
+"""The processes of a run: pods of the functions, which live for one call, and predictors."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from starlette.applications import Starlette
 from starlette.types import ASGIApp
@@ -15,6 +15,7 @@ from functions.completion.api import create_app as completion_app
 from functions.reaper.api import create_app as reaper_app
 from functions.wiring import Wiring
 from inference_service.events import add_events_route
+from inference_service.predict import Predictor
 from tests.simulation.asgi import Answer, post
 from tests.simulation.loop import Process
 from tests.simulation.scene import Gone, Scene
@@ -127,7 +128,7 @@ class Pool:
         wiring = self._functions.wiring()
         worker = Worker(self._scene, process, wiring.store, wiring.storage, wiring.publisher, self._rules)
         app = Starlette()
-        add_events_route(app, lambda: worker)
+        add_events_route(app, lambda: cast("Predictor", worker))  # it has what the route needs
         return process, app, worker
 
     @property

@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from itertools import count, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, TypeVar
+from typing import Any
 
 import structlog
 
 from tests.simulation.invariants import BY_NAME
 from tests.simulation.link import Link, valkey_socket
+from tests.simulation.mutations import MUTATIONS, NO_MUTATION, Mutation
 from tests.simulation.world import Failed, Result, run
 
-__all__ = ["Totals", "one", "quiet_logs", "run_for", "run_seeds", "workers"]
-
-T = TypeVar("T")
+__all__ = ["Totals", "hunt", "link", "one", "quiet_logs", "run_for", "run_seeds", "workers"]
 
 _BATCH = 20
 _link: Link | None = None  # of a worker process
@@ -32,7 +32,8 @@ _link: Link | None = None  # of a worker process
 def quiet_logs() -> None:
     """What the code under test logs is no part of the trace."""
     structlog.configure(
-        wrapper_class=structlog.make_filtering_bound_logger(50), logger_factory=structlog.ReturnLoggerFactory()
+        wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL),
+        logger_factory=structlog.ReturnLoggerFactory(),
     )
 
 
@@ -54,8 +55,8 @@ def workers(number: int | None = None) -> Iterator[ProcessPoolExecutor]:
             paths.close()
 
 
-def _start(paths: Any) -> None:
-    global _link  # noqa: PLW0603  # a worker process has one
+def _start(paths: Any) -> None:  # noqa: ANN401  # a queue, whose type is multiprocessing's own
+    global _link  # a worker process has one
     quiet_logs()
     _link = Link(Path(paths.get()))
 
@@ -68,14 +69,24 @@ def link() -> Link:
 
 
 def _batch(seeds: Sequence[int]) -> list[Result | Failed]:
-    return [_outcome(lambda seed=seed: run(seed, link())) for seed in seeds]
+    return [_outcome(seed) for seed in seeds]
 
 
-def _outcome(work: Callable[[], Result]) -> Result | Failed:
+def _outcome(seed: int, mutation: Mutation = NO_MUTATION) -> Result | Failed:
     try:
-        return work()
+        return run(seed, link(), mutation.script, mutation.rules)
     except Failed as failed:
         return failed
+
+
+def hunt(index: int, seeds: int) -> Failed | None:
+    """In a worker: the first violation that a mutation leads to, from seed 0 on; None: there is none."""
+    mutation = MUTATIONS[index]
+    for seed in range(seeds):
+        found = _outcome(seed, mutation)
+        if isinstance(found, Failed):
+            return found
+    return None
 
 
 def run_seeds(pool: ProcessPoolExecutor, seeds: Sequence[int]) -> Iterator[Result | Failed]:

@@ -21,7 +21,7 @@ from tests.simulation.faults import Faults
 from tests.simulation.invariants import Invariants
 from tests.simulation.link import Link, Seen
 from tests.simulation.log import Log, Transition
-from tests.simulation.loop import PROCESS, Process, SimLoop
+from tests.simulation.loop import PROCESS, Process, new_loop
 from tests.simulation.storage import Objects
 
 __all__ = ["START_US", "Gone", "Scene"]
@@ -40,12 +40,12 @@ class Scene:
     """One run's."""
 
     def __init__(self, seed: int, link: Link, settings: Settings, faults: Faults) -> None:
-        self.loop = SimLoop()
+        self.loop = new_loop()
         self.link, self.settings, self.faults = link, settings, faults
         self.random = random.Random(f"latencies {seed}")
         self.objects = Objects(settings.aws_s3_bucket)
         self.log = Log(self.now_us)
-        self.invariants = Invariants(self.log, settings, self.objects)
+        self.invariants = Invariants(self.log, settings, self.objects, self.loop.fail)
         self.seen = Seen()
         self.redis_back_at = 0.0
         self._ids = random.Random(f"ids {seed}")
@@ -107,6 +107,8 @@ class Scene:
             if self.faults.happens(f"{kind} dies"):
                 self.kill(process, what)
                 return 0, False
+            if kind == "function" and self.faults.happens("function is slow"):
+                return self.faults.between(1, 150), True
             if kind == "predictor" and self.faults.happens("predictor sleeps past its lease"):
                 process.stopped_until = self.loop.time() + self.faults.between(*_LONG_SLEEP)
                 self.log.say(process.name, f"SLEEPS {process.stopped_until - self.loop.time():.1f} s: {what}")
@@ -148,7 +150,7 @@ class Scene:
             raise lost("no answer")
         await self.point(f"after {transition}")
 
-    def transition(self, pool_text: str, name: str, arguments: list[str]) -> Any:
+    def transition(self, pool_text: str, name: str, arguments: list[str]) -> Any:  # noqa: ANN401  # what the script answers
         """Run one, look, and check. Its answer may be an error."""
         process, now = PROCESS.get(), self.now_us()
         who = process.name if process else "world"
@@ -178,4 +180,3 @@ class Scene:
             raise StorageUnavailable(kind)
         if after:
             self.log.say("storage", what)
-

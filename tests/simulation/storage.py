@@ -42,7 +42,9 @@ class Objects:
 class SimStorage:
     """A VideoStorage of one process."""
 
-    def __init__(self, objects: Objects, point: Callable[[str, bool], None], now_us: Callable[[], int]) -> None:
+    def __init__(
+        self, objects: Objects, point: Callable[[str, bool], None], now_us: Callable[[], int]
+    ) -> None:
         """`point`: called before (False) and after (True) an effect; it may block, die, or raise."""
         self._objects, self._point, self._now_us = objects, point, now_us
 

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from eventing.dispatch import dispatch
 from eventing.publisher import Publisher
 from jobs.errors import StorageUnavailable, StoreUnavailable
-from jobs.job import Artifact, Delivery, JobError, Outcome, Phase, ResultKind
+from jobs.job import Artifact, Delivery, EventKind, JobError, Outcome, Phase, ResultKind
 from jobs.leases import Answered, Lease, Renewal
+from jobs.storage import StoredObject, VideoStorage
 from jobs.store import JobStore
 from tests.simulation.log import Step
 from tests.simulation.loop import Process
 from tests.simulation.scene import Scene
-from tests.simulation.storage import SimStorage
 
 __all__ = ["ALL_RULES", "CHECKPOINT_SECONDS", "SLICE_SECONDS", "STEP_SECONDS", "Rules", "Worker"]
 
@@ -59,7 +59,7 @@ class Worker:
         scene: Scene,
         process: Process,
         store: JobStore,
-        storage: SimStorage,
+        storage: VideoStorage,
         publisher: Publisher,
         rules: Rules,
     ) -> None:
@@ -109,7 +109,9 @@ class Worker:
             return await self._turn(job_id, delivery)
         asked_at = self._scene.loop.time()
         async with self._lock:
-            if self._scene.loop.time() - asked_at > SLICE_SECONDS / 2:
+            waited = self._scene.loop.time() - asked_at
+            age = (self._scene.now_us() - delivery) / 1e6
+            if max(waited, age) > SLICE_SECONDS - STEP_SECONDS and not self._draining:
                 return await self._store.late(job_id, delivery)
             return await self._turn(job_id, delivery)
 
@@ -150,7 +152,7 @@ class Worker:
         await self._renew(lease, Phase.UPLOADING, steps)
         attempt = f"{lease.attempt}-{lease.token}" if self._rules.token_in_keys else "video"
         key = f"videos/{lease.job.id}/{attempt}/video.mp4"
-        body = f"{lease.job.id} by {self._process.name} {lease.token}".encode()
+        body = f"{lease.job.id} by {self._process.name} at {self._scene.loop.time()}".encode()
         if not self._rules.uploads_first:
             self._scene.objects.bodies[key], self._scene.objects.modified[key] = b"", 0
             stored = self._scene.objects.described(key)
@@ -202,7 +204,7 @@ class Worker:
             return False
         return kept
 
-    async def _put(self, key: str, body: bytes) -> object:
+    async def _put(self, key: str, body: bytes) -> StoredObject | None:
         for turn in range(6):
             try:
                 return await asyncio.to_thread(self._storage.put, key, body, "video/mp4")
@@ -222,7 +224,7 @@ class Worker:
 
     async def _record(self, lease: Lease, outcome: Outcome) -> Delivery | None:
         meant = Delivery(
-            kind=type(lease.job).__name__ and _kind(outcome),
+            kind=EventKind(outcome.kind),
             job_id=lease.job.id,
             queue=lease.job.queue,
             delivery=self._scene.now_us(),
@@ -242,9 +244,3 @@ class Worker:
                 await asyncio.sleep(2)
                 continue
             return recorded if self._rules.replies_recorded else meant
-
-
-def _kind(outcome: Outcome) -> object:
-    from jobs.job import EventKind
-
-    return EventKind(outcome.kind)
