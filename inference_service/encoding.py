@@ -7,6 +7,7 @@ it starts before it is loaded (faststart).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
@@ -22,10 +23,11 @@ __all__ = ["write_poster", "write_video"]
 _CRF = "18"
 
 
-def write_video(frames: Frames, path: Path, fps: int) -> None:
+def write_video(frames: Frames, path: Path, fps: int, check: Callable[[], None] = lambda: None) -> None:
     """Encode `frames`, all of them and in their order, at `fps` frames a second.
 
-    Width and height are even. The file appears whole or not at all.
+    Width and height are even. The file appears whole or not at all. `check` is called before each frame;
+    what it raises ends the encoding. Raises OSError where the file cannot be written.
     """
     part = path.with_suffix(".part.mp4")
     try:
@@ -40,6 +42,7 @@ def write_video(frames: Frames, path: Path, fps: int) -> None:
             context.color_primaries = ColorPrimaries.BT709
             context.color_trc = ColorTrc.BT709
             for index, rgb in enumerate(frames):
+                check()
                 container.mux(stream.encode(_bt709(rgb, index)))
             container.mux(stream.encode(None))
         part.replace(path)

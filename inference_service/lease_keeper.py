@@ -23,7 +23,7 @@ from jobs.errors import StoreUnavailable
 from jobs.job import Phase
 from jobs.store import Lease, Renewal
 
-__all__ = ["PHASE_LIMITS", "LeaseKeeper", "Renewing"]
+__all__ = ["PHASE_LIMITS", "LeaseKeeper", "LeaseKeeping", "Renewing"]
 
 #: Seconds without progress after which a phase counts as stuck: the lease is renewed no more, and the job
 #: goes to another. Each is several times what the phase takes at full size on the slowest GPU that fits it.
@@ -52,6 +52,35 @@ class Renewing(Protocol):
         """Close the connections."""
 
 
+class LeaseKeeping(Protocol):
+    """What the work needs of a keeper. `check` and `report` block, `close` and `flush` may."""
+
+    def start(self) -> None:
+        """Renew from now on."""
+
+    def close(self) -> None:
+        """Renew no more."""
+
+    @property
+    def reason(self) -> StopReason | None:
+        """Why the work is to stop, or None."""
+
+    def announce(self, phase: Phase, step: int) -> None:
+        """Take note of a phase and the denoising steps done; never blocks."""
+
+    def check(self) -> None:
+        """Raise Stop if the work is to stop; wait while the lease may be another's."""
+
+    def report(self, phase: Phase, step: int) -> None:
+        """Announce, then check."""
+
+    def abort(self, reason: StopReason) -> None:
+        """Make the next check raise Stop."""
+
+    def flush(self, timeout: float) -> bool:
+        """Wait up to `timeout` seconds until all that was announced is pushed; whether it is."""
+
+
 class LeaseKeeper:
     """Start it before the work, close it after. Its methods may be called from any thread."""
 
@@ -69,7 +98,7 @@ class LeaseKeeper:
         self._changed = threading.Condition()
         # All below is guarded by the condition.
         self._valid_until = claimed_at + lease.seconds
-        self._current = (Phase.ENCODING_PROMPT, 0)
+        self._current = (Phase.ENCODING_PROMPT, lease.checkpoint_step)
         self._unsent: deque[tuple[Phase, int]] = deque()  # each phase once, with its latest step
         self._sent_phase: Phase | None = None
         self._progress_at = time.monotonic()
@@ -131,7 +160,7 @@ class LeaseKeeper:
                 raise Stop(self._reason)
 
     def report(self, phase: Phase, step: int) -> None:
-        """Announce, then check: the Report of a pipeline."""
+        """Announce, then check."""
         self.announce(phase, step)
         self.check()
 

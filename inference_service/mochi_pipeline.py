@@ -1,7 +1,8 @@
 """The adapter over diffusers' MochiPipeline: the only file that imports diffusers.
 
 One call of that pipeline can be neither watched nor checked between its parts, so three are made:
-encode the prompt, denoise to latents (with a callback after each step), decode.
+encode the prompt, denoise to latents (with a callback after each step), decode. It goes on from latents
+of any step by a scheduler that leaves out the steps that are done.
 Knows no job, no lease and no file but a model's folder.
 """
 
@@ -13,10 +14,10 @@ from __future__ import annotations
 import gc
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import diffusers
 import numpy as np
@@ -30,13 +31,15 @@ from diffusers import (
     MochiTransformer3DModel,
 )
 
+from inference_service.model_identity import model_identity
 from inference_service.pipeline import (
     Frames,
     GenerationError,
     InvalidFrames,
+    Latents,
     OutOfMemory,
     PipelineFailed,
-    Report,
+    Progress,
     Stop,
 )
 from inference_service.profile import read_profile
@@ -49,6 +52,7 @@ __all__ = ["MochiVideoPipeline", "build_model", "load_mochi", "use_threads"]
 
 log = structlog.get_logger(__name__)
 
+T = TypeVar("T")
 _Pipe: TypeAlias = Any  # a MochiPipeline
 
 #: Room that denoising and the tiled decode take beside the weights at 848x480 with 163 frames, in bytes.
@@ -62,25 +66,75 @@ _MAX_TOKENS = 256
 _OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "STATUS_ALLOC_FAILED")
 
 
+#: The number types of latents, as safetensors names them.
+_DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+_NAMES = {dtype: name for name, dtype in _DTYPES.items()}
+
+
+class _Enough(Exception):  # no error: the way out of a pipeline's loop
+    """The steps that are wanted now are done."""
+
+    def __init__(self, latents: Latents) -> None:
+        self.latents = latents
+        super().__init__()
+
+
+class _ResumingScheduler(FlowMatchEulerDiscreteScheduler):
+    """Leaves out the first `done` steps of every schedule, and changes nothing of the others."""
+
+    done = 0
+    timesteps: torch.Tensor
+    sigmas: torch.Tensor
+
+    def set_timesteps(
+        self,
+        num_inference_steps: int | None = None,
+        device: str | torch.device | None = None,
+        sigmas: list[float] | None = None,  # by its name, the pipeline sees that it may hand them over
+        **others: Any,  # noqa: ANN401  # the base's own
+    ) -> None:
+        """The base's schedule without its first steps."""
+        super().set_timesteps(num_inference_steps, device, sigmas, **others)  # type: ignore[misc]  # diffusers hides its methods from mypy
+        self.timesteps = self.timesteps[self.done :]
+        self.sigmas = self.sigmas[self.done :]
+
+
 class MochiVideoPipeline:
     """A loaded Mochi."""
 
     def __init__(self, pipe: _Pipe, profile: Profile) -> None:
         self._pipe = pipe
         self._profile = profile
+        self._scheduler = _ResumingScheduler.from_config(pipe.scheduler.config)
+        pipe.scheduler = self._scheduler
+        parts = {"transformer": pipe.transformer, "vae": pipe.vae, "text_encoder": pipe.text_encoder}
+        configurations = {"scheduler": pipe.scheduler.config, "vae": pipe.vae.config}
+        self._identity = model_identity(parts, configurations, {"diffusers": diffusers.__version__})
 
     @property
     def profile(self) -> Profile:
         """What the model can do."""
         return self._profile
 
-    def generate(self, spec: VideoSpec, report: Report) -> Frames:
-        """See VideoPipeline.generate. The same spec gives the same bytes on the same kind of machine."""
+    @property
+    def identity(self) -> Mapping[str, str]:
+        """See VideoPipeline.identity."""
+        return self._identity
+
+    def denoise(self, spec: VideoSpec, start: Latents | None, progress: Progress) -> Latents:
+        """See VideoPipeline.denoise. The prompt is encoded again: that takes less than its output's keep."""
+        return self._guarded(spec, lambda: self._denoise(spec, start, progress))
+
+    def decode(self, spec: VideoSpec, latents: Latents, progress: Progress) -> Frames:
+        """See VideoPipeline.decode."""
+        return self._guarded(spec, lambda: self._decode(spec, latents, progress))
+
+    def _guarded(self, spec: VideoSpec, work: Callable[[], T]) -> T:
         try:
             # Not inference_mode: with offloading, accelerate moves the weights outside of it too, and
             # torch refuses to change in place what was made inside.
             with torch.no_grad():
-                return self._generate(spec, report)
+                return work()
         except (Stop, GenerationError):
             raise
         except Exception as error:
@@ -92,16 +146,6 @@ class MochiVideoPipeline:
         # Raised here and not above: as its context, `error` would keep the tensors of its frames alive.
         gc.collect()
         raise failure
-
-    def _generate(self, spec: VideoSpec, report: Report) -> Frames:
-        report(Phase.ENCODING_PROMPT, 0)
-        prompt = self._encode(spec)
-        report(Phase.DENOISING, 0)
-        latents = self._denoise(spec, prompt, report)
-        if not torch.isfinite(latents).all():
-            raise InvalidFrames("denoising")
-        report(Phase.DECODING, spec.num_inference_steps)
-        return self._decode(spec, latents)
 
     def _encode(self, spec: VideoSpec) -> dict[str, torch.Tensor | None]:
         for field, text in (("prompt", spec.prompt), ("negative_prompt", spec.negative_prompt)):
@@ -121,30 +165,42 @@ class MochiVideoPipeline:
             "negative_prompt_attention_mask": negative_mask,
         }
 
-    def _denoise(
-        self, spec: VideoSpec, prompt: dict[str, torch.Tensor | None], report: Report
-    ) -> torch.Tensor:
-        def step_done(_pipe: _Pipe, step: int, _t: object, _kept: object) -> dict[str, Any]:
-            report(Phase.DENOISING, step + 1)
+    def _denoise(self, spec: VideoSpec, start: Latents | None, progress: Progress) -> Latents:
+        done = start.step if start else 0
+        progress.entered(Phase.ENCODING_PROMPT, done)
+        prompt = self._encode(spec)
+        progress.entered(Phase.DENOISING, done)
+
+        def stepped(_pipe: _Pipe, index: int, _t: object, kept: dict[str, Any]) -> dict[str, Any]:
+            step, tensor = done + index + 1, kept["latents"]
+            if not progress.stepped(step, lambda: _latents(step, tensor)):
+                raise _Enough(_latents(step, tensor))
             return {}
 
-        (latents,) = self._pipe(
-            **prompt,
-            height=spec.height,
-            width=spec.width,
-            num_frames=spec.num_frames,
-            num_inference_steps=spec.num_inference_steps,
-            guidance_scale=spec.guidance_scale,
-            # A generator of the CPU draws the same noise for a seed whatever the GPU.
-            generator=torch.Generator("cpu").manual_seed(spec.seed),
-            callback_on_step_end=step_done,
-            callback_on_step_end_tensor_inputs=[],
-            output_type="latent",
-            return_dict=False,
-        )
-        return latents  # type: ignore[no-any-return]
+        self._scheduler.done = done
+        try:
+            (latents,) = self._pipe(
+                **prompt,
+                height=spec.height,
+                width=spec.width,
+                num_frames=spec.num_frames,
+                num_inference_steps=spec.num_inference_steps,
+                guidance_scale=spec.guidance_scale,
+                # A generator of the CPU draws the same noise for a seed whatever the GPU.
+                generator=torch.Generator("cpu").manual_seed(spec.seed),
+                latents=None if start is None else _tensor(start),
+                callback_on_step_end=stepped,
+                callback_on_step_end_tensor_inputs=["latents"],
+                output_type="latent",
+                return_dict=False,
+            )
+        except _Enough as enough:
+            return enough.latents
+        return _latents(spec.num_inference_steps, latents)
 
-    def _decode(self, spec: VideoSpec, latents: torch.Tensor) -> Frames:
+    def _decode(self, spec: VideoSpec, done: Latents, progress: Progress) -> Frames:
+        progress.entered(Phase.DECODING, spec.num_inference_steps)
+        latents = _tensor(done).to(self._pipe._execution_device)  # noqa: SLF001  # where it puts its own latents
         vae = self._pipe.vae
         latents = latents / vae.config.scaling_factor
         if vae.config.latents_mean is not None and vae.config.latents_std is not None:
@@ -168,6 +224,20 @@ class MochiVideoPipeline:
         if torch.cuda.is_available():
             gc.collect()
             torch.cuda.empty_cache()
+
+
+def _latents(step: int, tensor: torch.Tensor) -> Latents:
+    """A copy on the CPU. Raises InvalidFrames: nothing good comes of such numbers any more."""
+    if not torch.isfinite(tensor).all():
+        raise InvalidFrames("denoising")
+    copied = tensor.detach().cpu().contiguous()
+    data = copied.flatten().view(torch.uint8).numpy().tobytes()
+    return Latents(step, _NAMES[copied.dtype], tuple(copied.shape), data)
+
+
+def _tensor(latents: Latents) -> torch.Tensor:
+    """The inverse of `_latents`."""
+    return torch.frombuffer(bytearray(latents.data), dtype=_DTYPES[latents.dtype]).reshape(latents.shape)
 
 
 def load_mochi(source: str | Path, name: str, token: str | None = None) -> MochiVideoPipeline:

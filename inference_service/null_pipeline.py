@@ -1,4 +1,4 @@
-"""A pipeline without a model, for benchmarks of the platform (`MODEL_NAME=none`): a constant clip.
+"""A pipeline without a model, for benchmarks of the platform (`MODEL_NAME=none`): a grey clip.
 
 It takes every step of a job but the model's work, so that what is measured is the platform's own share.
 A step is a sleep of a millisecond: two are nothing to a benchmark, two thousand are a job to be cut off.
@@ -6,11 +6,14 @@ A step is a sleep of a millisecond: two are nothing to a benchmark, two thousand
 
 from __future__ import annotations
 
+import hashlib
 import time
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 import numpy as np
 
-from inference_service.pipeline import Frames, Report
+from inference_service.pipeline import Frames, Latents, Progress
 from jobs.job import Phase
 from jobs.profile import Estimate, FloatRange, IntRange, Profile
 from jobs.request import VideoSpec
@@ -37,19 +40,40 @@ _PROFILE = Profile(
 
 
 class NullPipeline:
-    """Grey frames after as many naps as steps."""
+    """Frames of one grey, after as many naps as steps. The grey tells whether each step was done once."""
+
+    def __init__(self, nap: Callable[[float], None] = time.sleep) -> None:
+        """`nap`: lets the thread that calls it sleep for so many seconds."""
+        self._nap = nap
 
     @property
     def profile(self) -> Profile:
         """Small sizes, two steps."""
         return _PROFILE
 
-    def generate(self, spec: VideoSpec, report: Report) -> Frames:
-        """Grey frames of the asked size and number; the phases and each step are reported."""
-        report(Phase.ENCODING_PROMPT, 0)
-        report(Phase.DENOISING, 0)
-        for step in range(1, spec.num_inference_steps + 1):
-            time.sleep(_STEP_SECONDS)
-            report(Phase.DENOISING, step)
-        report(Phase.DECODING, spec.num_inference_steps)
-        return np.full((spec.num_frames, spec.height, spec.width, 3), 128, np.uint8)
+    @property
+    def identity(self) -> Mapping[str, str]:
+        """No weights and no libraries."""
+        return MappingProxyType({"weights": NO_MODEL})
+
+    def denoise(self, spec: VideoSpec, start: Latents | None, progress: Progress) -> Latents:
+        """A nap a step; the latents are a chain of digests that begins with the seed."""
+        latents = start or _latents(0, str(spec.seed).encode())
+        progress.entered(Phase.ENCODING_PROMPT, latents.step)
+        progress.entered(Phase.DENOISING, latents.step)
+        while latents.step < spec.num_inference_steps:
+            self._nap(_STEP_SECONDS)
+            latents = _latents(latents.step + 1, latents.data)
+            if not progress.stepped(latents.step, lambda now=latents: now):  # type: ignore[misc]  # mypy cannot infer it
+                break
+        return latents
+
+    def decode(self, spec: VideoSpec, latents: Latents, progress: Progress) -> Frames:
+        """The first byte of the latents is the grey."""
+        progress.entered(Phase.DECODING, spec.num_inference_steps)
+        return np.full((spec.num_frames, spec.height, spec.width, 3), latents.data[0], np.uint8)
+
+
+def _latents(step: int, before: bytes) -> Latents:
+    digest = hashlib.sha256(before).digest()
+    return Latents(step, "U8", (len(digest),), digest)

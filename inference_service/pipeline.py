@@ -10,7 +10,8 @@ An error knows its code and a sentence for the person who asked for the video.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar, Protocol, TypeAlias
 
@@ -25,9 +26,10 @@ __all__ = [
     "Frames",
     "GenerationError",
     "InvalidFrames",
+    "Latents",
     "OutOfMemory",
     "PipelineFailed",
-    "Report",
+    "Progress",
     "Stop",
     "StopReason",
     "VideoPipeline",
@@ -36,9 +38,28 @@ __all__ = [
 #: A clip: (frames, height, width, 3), RGB, 0 to 255, full range.
 Frames: TypeAlias = npt.NDArray[np.uint8]
 
-#: Called with a phase and the denoising steps done, at the start of each phase and after each step.
-#: It may raise Stop, which the pipeline lets through at once.
-Report: TypeAlias = Callable[[Phase, int], None]
+
+@dataclass(frozen=True)
+class Latents:
+    """A clip that is denoised so far: all that is needed to go on at the next step, on any machine."""
+
+    step: int  # denoising steps done
+    dtype: str  # as safetensors names it: F32, BF16, U8
+    shape: tuple[int, ...]
+    data: bytes  # in the machine's order, which is little-endian wherever the models run
+
+
+class Progress(Protocol):
+    """Who hears of the work. Both methods may raise Stop, which the pipeline lets through at once."""
+
+    def entered(self, phase: Phase, step: int) -> None:
+        """A phase begins, with so many denoising steps done."""
+
+    def stepped(self, step: int, latents: Callable[[], Latents]) -> bool:
+        """A denoising step is done; whether to go on with the next.
+
+        `latents` gives the latents of now. They are copied from the GPU when it is called, and only then.
+        """
 
 
 class StopReason(StrEnum):
@@ -47,7 +68,8 @@ class StopReason(StrEnum):
     CANCEL = "cancel"  # its client asked for it
     DEADLINE = "deadline"  # the video is not wanted any more
     LOST = "lost"  # the lease is another's: nothing may be recorded
-    SHUTDOWN = "shutdown"  # this process ends: the job goes back to its backlog when its lease runs out
+    SLICE = "slice"  # the budget of the delivery is used up: the next one goes on
+    SHUTDOWN = "shutdown"  # this process ends: another one goes on
 
 
 class Stop(Exception):
@@ -108,10 +130,20 @@ class VideoPipeline(Protocol):
     def profile(self) -> Profile:
         """What the model can do."""
 
-    def generate(self, spec: VideoSpec, report: Report) -> Frames:
-        """Make a clip of exactly `spec.num_frames` frames of `spec.height` x `spec.width` pixels.
+    @property
+    def identity(self) -> Mapping[str, str]:
+        """What its latents depend on beside the request: weights, number type, versions of libraries."""
 
-        Reports ENCODING_PROMPT, DENOISING (with every step done) and DECODING. Lets what `report`
-        raises through within one step. After any exception the memory that the job took is free again.
-        Raises GenerationError.
+    def denoise(self, spec: VideoSpec, start: Latents | None, progress: Progress) -> Latents:
+        """Encode the prompt, then denoise from noise or from `start`, which lacks at least one step.
+
+        Enters ENCODING_PROMPT and DENOISING. Ends early where `progress` says so after a step. Whatever
+        the interruptions, the latents after a step are the same, bit for bit, on the same kind of machine.
+        After any exception the memory that the job took is free again. Raises GenerationError.
+        """
+
+    def decode(self, spec: VideoSpec, latents: Latents, progress: Progress) -> Frames:
+        """Make the clip from latents with all steps done; enters DECODING.
+
+        It has exactly `spec.num_frames` frames of `spec.height` x `spec.width` pixels. Exceptions as above.
         """

@@ -6,26 +6,24 @@ All I/O is handed in. One lock guards the GPU of the process. Knows no HTTP and 
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TypedDict
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, TypedDict
 
 import structlog
 
 from eventing.dispatch import dispatch
-from eventing.publisher import Publisher
-from inference_service.lease_keeper import LeaseKeeper, Renewing
-from inference_service.metrics import JOBS
-from inference_service.pipeline import StopReason, VideoPipeline
-from inference_service.work import Work, growing_pauses
-from jobs.errors import MochiError, PoolBusy, StoreUnavailable
+from inference_service.checkpoints import Identity
+from inference_service.lease_keeper import LeaseKeeping
+from inference_service.metrics import JOBS, SLICES
+from inference_service.pace import Pace
+from inference_service.pipeline import StopReason
+from inference_service.saver import Saver, folder_of
+from inference_service.tools import Tools
+from inference_service.work import Limits, Work, growing_pauses
+from jobs.errors import JobNotFound, MochiError, PoolBusy, StorageUnavailable, StoreUnavailable
 from jobs.job import Delivery, Outcome
 from jobs.logs import trace_id
-from jobs.storage import VideoStorage
-from jobs.store import Answered, Ignored, JobStore, Lease
+from jobs.store import Answered, Ignored, Lease
 
 __all__ = ["SOURCE", "Predictor", "ShuttingDown", "Tools"]
 
@@ -51,35 +49,28 @@ class ShuttingDown(MochiError):
     retry_after = 1
 
 
-@dataclass(frozen=True)
-class Tools:
-    """What the predictor works with."""
-
-    store: JobStore
-    storage: VideoStorage
-    pipeline: VideoPipeline
-    connect: Callable[[], Renewing]  # makes a store for the lease's own thread and event loop
-    publisher: Publisher | None  # None: no Broker is known, and unsent replies are left to the reaper
-    scratch_dir: Path  # of this process alone
-    slot: str  # names this process in the job's record
-
-
 class Predictor:
     """Does one job at a time. Everything but its threads runs on the event loop that calls it."""
 
     def __init__(self, tools: Tools) -> None:
         self.tools = tools
-        self._gpu = ThreadPoolExecutor(1, thread_name_prefix="gpu")
-        self._lock = asyncio.Lock()
+        self._pace = Pace(tools.pipeline.profile)
+        self._lock = asyncio.Lock()  # guards the GPU
         self._tasks: dict[str, asyncio.Task[Delivery | None]] = {}  # by job: waiting or at work
-        self._publishing: set[asyncio.Task[None]] = set()
-        self._keeper: LeaseKeeper | None = None
+        self._chores: set[asyncio.Task[None]] = set()  # what is left to do after a reply
+        self._keeper: LeaseKeeping | None = None
         self._draining = False
+
+    @property
+    def busy(self) -> bool:
+        """Whether it has anything left to do."""
+        return bool(self._tasks or self._chores)
 
     async def handle(self, job_id: str, delivery: int) -> Delivery | None:
         """What to reply to an event that wants the job done; None: nothing.
 
-        Another job's event waits until the GPU is free; a second one of the same job joins the first.
+        Another job's event waits until the GPU is free, as long as its budget allows; a second one of the
+        same job joins the first.
         The work goes on when the caller is cancelled. Raises StoreUnavailable, ShuttingDown.
         """
         while True:
@@ -96,9 +87,7 @@ class Predictor:
 
     def publish_when_done(self, reply: asyncio.Task[Delivery | None]) -> None:
         """Send a reply to the Broker, because the connection that waited for it is gone."""
-        task = asyncio.create_task(self._publish(reply))
-        self._publishing.add(task)
-        task.add_done_callback(self._publishing.discard)
+        self._do_later(self._publish(reply))
 
     async def publish(self, delivery: Delivery) -> None:
         """Send an event to the Broker. If that fails it is logged; the record says that it is due."""
@@ -123,10 +112,10 @@ class Predictor:
             raise PoolBusy(_RETRY_AFTER)
 
     async def end(self, grace: float, patience: float) -> bool:
-        """Take no new job and let the one at work end; whether all has ended.
+        """Take no new job and stop the one at work at its next step; whether all has ended.
 
-        After `grace` seconds the work is stopped at its next step, for which `patience` seconds are
-        given, and the job is handed to another predictor.
+        What has no steps may end within `grace` seconds. After them the job is handed over as it is, for
+        which `patience` seconds are given.
         """
         self._draining = True
         if await self._ended(grace):
@@ -136,14 +125,19 @@ class Predictor:
         return await self._ended(patience)
 
     async def _ended(self, seconds: float) -> bool:
-        give_up_at = time.monotonic() + seconds
+        give_up_at = self.tools.clock() + seconds
         # Again and again: the connection of a job at work may be lost meanwhile, and its reply published.
-        while tasks := {*self._tasks.values(), *self._publishing}:
-            _, running = await asyncio.wait(tasks, timeout=max(0.0, give_up_at - time.monotonic()))
+        while tasks := {*self._tasks.values(), *self._chores}:
+            _, running = await asyncio.wait(tasks, timeout=max(0.0, give_up_at - self.tools.clock()))
             if running:
                 return False
             await asyncio.sleep(0)  # its callbacks take a task that is done from these sets
         return True
+
+    def _do_later(self, chore: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(chore)
+        self._chores.add(task)
+        task.add_done_callback(self._chores.discard)
 
     async def _publish(self, reply: asyncio.Task[Delivery | None]) -> None:
         try:
@@ -156,63 +150,137 @@ class Predictor:
             await self.publish(delivery)
 
     async def _do(self, job_id: str, delivery: int) -> Delivery | None:
-        async with self._lock:
+        if not await self._gpu_in_time(delivery):
+            reply = await self.tools.store.late(job_id, delivery)
+            log.info("late", job=job_id, delivery=delivery, kind=reply and reply.kind)
+            return reply
+        try:
             if self._draining:
                 raise ShuttingDown("this predictor is shutting down; another one takes the job")
-            claimed_at = time.monotonic()
-            match await self.tools.store.claim(job_id, self.tools.slot):
-                case Ignored(reason):
-                    log.info("ignored", job=job_id, delivery=delivery, reason=reason)
-                    return None
-                case Answered(recorded):
-                    log.info("answered_again", job=job_id, delivery=delivery, kind=recorded.kind)
-                    return recorded
-                case Lease() as lease:
-                    with structlog.contextvars.bound_contextvars(**_facts(lease)):
-                        log.info("claimed", delivery=delivery)
-                        return await self._work(lease, claimed_at)
+            return await self._turn(job_id, delivery)
+        finally:
+            self._lock.release()
 
-    async def _work(self, lease: Lease, claimed_at: float) -> Delivery | None:
-        tools = self.tools
-        keeper = self._keeper = LeaseKeeper(lease, tools.connect, claimed_at)
-        keeper.start()
+    async def _gpu_in_time(self, delivery: int) -> bool:
+        """Take the GPU's lock, unless the delivery's budget holds no step any more by then."""
+        whole = self.tools.slice_seconds
+        # A model whose step is longer than a slice works all the same, a step a slice.
+        left = whole - min(self._pace.longest_step(), whole / 2)
+        if delivery:
+            left -= (await self.tools.store.now_us() - delivery) / 1e6
+        if left <= 0:
+            return False
         try:
-            work = Work(lease, keeper, tools.pipeline, tools.storage, self._gpu, tools.scratch_dir)
+            async with asyncio.timeout(left):
+                await self._lock.acquire()
+        except TimeoutError:
+            return False
+        return True
+
+    async def _turn(self, job_id: str, delivery: int) -> Delivery | None:
+        claimed_at = self.tools.clock()
+        match await self.tools.store.claim(job_id, self.tools.slot):
+            case Ignored(reason):
+                log.info("ignored", job=job_id, delivery=delivery, reason=reason)
+                return None
+            case Answered(recorded):
+                log.info("answered_again", job=job_id, delivery=delivery, kind=recorded.kind)
+                return recorded
+            case Lease() as lease:
+                age = max(0, lease.claimed_us - delivery) / 1e6 if delivery else 0.0
+                budget = self.tools.slice_seconds - age
+                with structlog.contextvars.bound_contextvars(**_facts(lease)):
+                    log.info(
+                        "claimed", delivery=delivery, budget=round(budget, 1), step=lease.checkpoint_step
+                    )
+                    return await self._work(lease, claimed_at, claimed_at + budget)
+
+    async def _work(self, lease: Lease, claimed_at: float, until: float) -> Delivery | None:
+        tools = self.tools
+        SLICES.inc()
+        keeper = self._keeper = tools.keep(lease, claimed_at)
+        keeper.start()
+        identity = Identity.of(lease.job, tools.pipeline.identity)
+        saver = Saver(lease, identity, tools.store, tools.storage, tools.files, self._pace, tools.clock)
+        try:
+            limits = Limits(until, lambda: self._draining)
+            work = Work(lease, keeper, tools, self._pace, saver, limits)
             outcome = await work.run()
-            if isinstance(outcome, StopReason):
-                JOBS.labels(outcome).inc()
-                log.warning("stopped", reason=outcome)
-                return await self._handed_over(lease) if outcome is StopReason.SHUTDOWN else None
+            saver.close()
             # The last phase is seen before the end is.
             await asyncio.to_thread(keeper.flush, 1.0)
-            reply = await self._record(lease, outcome, keeper)
+            reply = await self._settled(lease, outcome, keeper)
         finally:
+            saver.close()
             self._keeper = None
             await asyncio.to_thread(keeper.close)
         seconds = {str(phase): round(taken, 3) for phase, taken in work.clock.seconds.items()}
-        JOBS.labels(outcome.kind if reply else StopReason.LOST).inc()
-        error = outcome.error.code if outcome.error else None
-        log.info("recorded" if reply else "lost", outcome=outcome.kind, error=error, seconds=seconds)
+        if isinstance(outcome, StopReason):
+            JOBS.labels(outcome).inc()
+            log.info("stopped", reason=outcome, seconds=seconds)
+        else:
+            JOBS.labels(outcome.kind if reply else StopReason.LOST).inc()
+            error = outcome.error.code if outcome.error else None
+            log.info("recorded" if reply else "lost", outcome=outcome.kind, error=error, seconds=seconds)
+        self._do_later(self._tidy(lease.job.id, saver, ended=reply is not None and reply.outcome is not None))
         return reply
 
-    async def _handed_over(self, lease: Lease) -> Delivery | None:
-        """The event by which another predictor goes on with the job."""
-        try:
-            return await self.tools.store.yield_(lease)
-        except StoreUnavailable:
-            message = "this predictor is shutting down; the job starts again when its lease has run out"
-            raise ShuttingDown(message) from None
+    async def _settled(
+        self, lease: Lease, outcome: Outcome | StopReason, keeper: LeaseKeeping
+    ) -> Delivery | None:
+        """The event to reply: of the recorded outcome, or the one by which another delivery goes on."""
+        store = self.tools.store
+        if outcome is StopReason.LOST:
+            return None
+        if isinstance(outcome, StopReason):
+            return await self._patiently(lambda: store.yield_(lease), keeper)
+        return await self._patiently(lambda: store.record(lease, outcome), keeper)
 
-    async def _record(self, lease: Lease, outcome: Outcome, keeper: LeaseKeeper) -> Delivery | None:
-        give_up_at = time.monotonic() + _RECORD_PATIENCE
+    async def _patiently(
+        self, call: Callable[[], Awaitable[Delivery | None]], keeper: LeaseKeeping
+    ) -> Delivery | None:
+        give_up_at = self.tools.clock() + _RECORD_PATIENCE
         async for _ in growing_pauses(longest=2.0):
             try:
-                return await self.tools.store.record(lease, outcome)
+                return await call()
             except StoreUnavailable as error:
                 log.warning("record_retried", reason=str(error))
-                if keeper.reason in (StopReason.LOST, StopReason.SHUTDOWN) or time.monotonic() > give_up_at:
+                if keeper.reason is StopReason.SHUTDOWN:
+                    message = "this predictor is shutting down; the job goes on when its lease has run out"
+                    raise ShuttingDown(message) from None
+                if keeper.reason is StopReason.LOST or self.tools.clock() > give_up_at:
                     return None
         raise AssertionError("the pauses never end")
+
+    async def _tidy(self, job_id: str, saver: Saver, *, ended: bool) -> None:
+        """Remove what nobody goes on from: of this job once it has ended, and old files of others."""
+        files = self.tools.files
+        if ended:
+            await asyncio.to_thread(files.remove, job_id)
+            if saver.any:
+                await saver.idle()
+                await asyncio.to_thread(files.remove, job_id)
+                try:
+                    await asyncio.to_thread(self.tools.storage.delete_prefix, folder_of(job_id))
+                except StorageUnavailable as error:
+                    log.warning("checkpoints_left_to_the_reaper", job=job_id, reason=str(error))
+        await self.sweep()
+
+    async def sweep(self) -> None:
+        """Remove what the scratch volume keeps of jobs that have ended, and what is too old or too much."""
+        files = self.tools.files
+        for job_id in await asyncio.to_thread(files.jobs):
+            if job_id in self._tasks:
+                continue
+            try:
+                ended = (await self.tools.store.get(job_id)).status.terminal
+            except JobNotFound:
+                ended = True
+            except StoreUnavailable:
+                break
+            if ended:
+                await asyncio.to_thread(files.remove, job_id)
+        await asyncio.to_thread(files.sweep, tuple(self._tasks))
 
 
 class _Facts(TypedDict):

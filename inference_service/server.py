@@ -1,8 +1,8 @@
 """The wiring of the predictor's process: it alone builds clients, and it starts and ends everything.
 
 The HTTP server is up at once; the model is loaded in a thread, then registered, and only then is it
-ready. On SIGTERM the listener closes, the job at work may end within the grace period, then the work is
-stopped so that the process ends; the reaper gives the job to another.
+ready. On SIGTERM the listener closes, and the job at work stops at its next step, with a checkpoint, so
+that another goes on with it; what has no steps may end within the grace period.
 """
 
 from __future__ import annotations
@@ -27,18 +27,22 @@ from kserve.model_server import app
 from eventing.publisher import HttpPublisher
 from inference_service.events import add_events_route
 from inference_service.http_errors import kserve_error
+from inference_service.job_files import JobFiles
+from inference_service.lease_keeper import LeaseKeeper
 from inference_service.loading import load_pipeline
 from inference_service.model import MochiModel
+from inference_service.pace import default_need, largest_need
 from inference_service.pipeline import VideoPipeline
 from inference_service.predict import Predictor, Tools
 from inference_service.scratch import Scratch
 from inference_service.work import growing_pauses
 from jobs.errors import ConfigurationError, MochiError, StorageUnavailable, StoreUnavailable
+from jobs.profile import Profile
 from jobs.settings import Settings
 from jobs.storage import S3VideoStorage
 from jobs.store import JobStore
 
-__all__ = ["PredictorServer"]
+__all__ = ["PredictorServer", "check_budget"]
 
 T = TypeVar("T")
 
@@ -109,17 +113,22 @@ class PredictorServer(ModelServer):  # type: ignore[misc]  # kserve has no types
         await _patiently("store", self._store.ping)
         self._scratch = await asyncio.to_thread(_open_scratch, settings.scratch_dir)
         pipeline: VideoPipeline = await _in_thread("load", lambda: load_pipeline(settings))
+        check_budget(settings.slice_seconds, pipeline.profile)
         await _patiently("store", lambda: self._store.save_profile(pipeline.profile))
         tools = Tools(
             store=self._store,
             storage=self._storage,
             pipeline=pipeline,
-            connect=lambda: JobStore.connect(settings),
             publisher=self._publisher,
+            keep=lambda lease, claimed_at: LeaseKeeper(lease, lambda: JobStore.connect(settings), claimed_at),
+            files=JobFiles(settings.scratch_dir / "jobs"),
             scratch_dir=self._scratch.folder,
             slot=f"{socket.gethostname()}:{os.getpid()}",
+            slice_seconds=settings.slice_seconds,
+            checkpoint_seconds=settings.checkpoint_seconds,
         )
         self._predictor = Predictor(tools)
+        await self._predictor.sweep()
         self._model = MochiModel(
             settings.pool, self._predictor, tuple(settings.queues), settings.presign_seconds
         )
@@ -139,13 +148,30 @@ class PredictorServer(ModelServer):  # type: ignore[misc]  # kserve has no types
         signal.raise_signal(signal.SIGTERM)  # the one way in which this server ends
 
     def _end(self) -> None:
-        """On SIGTERM: not ready, no new job, and the work at hand stops when its grace period is over."""
+        """On SIGTERM: not ready, no new job, and the work at hand stops at its next step."""
         if self._model is not None:
             self._model.ready = False
         if self._predictor is not None and self._ending is None:
             self._ending = asyncio.create_task(
                 self._predictor.end(self._settings.grace_seconds, _STOP_SECONDS)
             )
+
+
+def check_budget(seconds: float, profile: Profile) -> None:
+    """Refuse a budget of a slice that cannot hold a step and the decode of the model's default clip.
+
+    Of the default clip, because the estimate of a model that none ships for is an order of magnitude: a
+    larger clip is only warned of, for its decode works too, at the beginning of a slice, which then takes
+    longer than its budget. Raises ConfigurationError.
+    """
+    need, most = default_need(profile), largest_need(profile)
+    if need > seconds:
+        raise ConfigurationError(
+            f"MOCHI_SLICE_SECONDS={seconds:g} is too small for {profile.name}: a step and the decode of its "
+            f"default clip take {need:.1f} s by the estimate"
+        )
+    if most > seconds:
+        log.warning("short_slices", setting=f"MOCHI_SLICE_SECONDS={seconds:g}", largest_clip=round(most, 1))
 
 
 def _before_signal(call: Callable[[], object]) -> None:

@@ -1,37 +1,59 @@
-"""The work on one job under its lease: make the clip, encode it, upload it; what came of it is an Outcome.
+"""The work on one job under its lease: denoise, decode, encode, upload; what came of it is an Outcome.
 
-Blocking parts run in the threads handed in; the outcome is recorded by `predict.py`.
+It goes on from what the last attempt left, and ends early when the slice's budget is used up or the
+process is to end. Blocking parts run in the threads handed in; the outcome is recorded by `predict.py`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import shutil
-import time
-from collections.abc import AsyncIterator
-from concurrent.futures import Executor
+from collections.abc import AsyncIterator, Callable
 from contextvars import copy_context
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import structlog
 
+from inference_service.checkpoints import Identity, Unusable, frames_from, frames_to
 from inference_service.encoding import write_poster, write_video
-from inference_service.lease_keeper import LeaseKeeper
-from inference_service.metrics import PhaseClock
-from inference_service.pipeline import GenerationError, PipelineFailed, Stop, StopReason, VideoPipeline
+from inference_service.lease_keeper import LeaseKeeping
+from inference_service.metrics import RESUMED_STEPS, PhaseClock
+from inference_service.pace import Pace
+from inference_service.pipeline import (
+    Frames,
+    GenerationError,
+    Latents,
+    PipelineFailed,
+    Stop,
+    StopReason,
+)
+from inference_service.saver import Saver, is_full
+from inference_service.tools import Tools
 from jobs.errors import InvalidRequest, StorageUnavailable
 from jobs.job import Artifact, JobError, Outcome, Phase, ResultKind
 from jobs.profile import Profile
 from jobs.request import VideoSpec, parse_request
-from jobs.storage import StoredObject, VideoStorage
+from jobs.storage import StoredObject
 from jobs.store import Lease
 
 __all__ = ["UPLOAD_PATIENCE", "Work", "growing_pauses"]
 
+T = TypeVar("T")
+
 #: Seconds for which an upload is tried again while the object store is away: a restart takes seconds, a
 #: failover minutes. After that the job fails, for its video would keep the GPU from the others.
 UPLOAD_PATIENCE = 600.0
+
+#: Seconds for which a checkpoint is asked for while the object store is away, before the job starts over.
+_LOAD_PATIENCE = 60.0
+
+#: Seconds that the last checkpoint of a slice may take although the budget has none left.
+_SAVE_PATIENCE = 10.0
+
+_FRAMES = "frames.safetensors"  # on the scratch volume
 
 
 async def growing_pauses(longest: float = 5.0) -> AsyncIterator[None]:
@@ -49,36 +71,40 @@ class _Files:
     poster: Path
 
 
+@dataclass(frozen=True)
+class Limits:
+    """When the work ends early."""
+
+    until: float  # by the clock of the tools: the budget's end
+    draining: Callable[[], bool]  # whether the process is to end
+
+
 class Work:
-    """One lease's work. `gpu` runs one thing at a time."""
+    """One lease's work. To the pipeline it is the Progress."""
 
     def __init__(
-        self,
-        lease: Lease,
-        keeper: LeaseKeeper,
-        pipeline: VideoPipeline,
-        storage: VideoStorage,
-        gpu: Executor,
-        scratch_dir: Path,
+        self, lease: Lease, keeper: LeaseKeeping, tools: Tools, pace: Pace, saver: Saver, limits: Limits
     ) -> None:
-        """`scratch_dir`: of this process alone."""
-        self._lease = lease
+        self._lease, self._keeper, self._tools = lease, keeper, tools
+        self._pace, self._saver, self._limits = pace, saver, limits
         self._spec = lease.job.spec
-        self._keeper = keeper
-        self._pipeline = pipeline
-        self._storage = storage
-        self._gpu = gpu
-        self._folder = scratch_dir / f"{lease.job.id}-{lease.token}"
-        self.clock = PhaseClock()
+        self._steps = self._spec.num_inference_steps
+        self._identity = Identity.of(lease.job, tools.pipeline.identity)
+        self._folder = tools.scratch_dir / f"{lease.job.id}-{lease.token}"
+        self._until = limits.until
+        self._step_at = self._offered_at = tools.clock()
+        self.clock = PhaseClock(tools.clock)
         self._log = structlog.get_logger(__name__)
 
     async def run(self) -> Outcome | StopReason:
-        """The outcome to record, or why there is none (LOST, SHUTDOWN). Leaves no file behind."""
-        loop = asyncio.get_running_loop()
+        """The outcome to record, or why there is none (LOST, SLICE, SHUTDOWN)."""
         try:
-            check_spec(self._spec, self._pipeline.profile)
-            # In a copy of our context: its log lines have the job's id as ours have.
-            files = await loop.run_in_executor(self._gpu, copy_context().run, self._make)
+            check_spec(self._spec, self._tools.pipeline.profile)
+            frames = await asyncio.to_thread(self._kept_frames)
+            if frames is None:
+                latents = await self._denoised()
+                frames = await self._on_gpu(lambda: self._decode(latents))
+            files = await self._on_gpu(lambda: self._encode(frames))
             artifact = await self._upload(files)
         except Stop as stop:
             return self._stopped(stop.reason)
@@ -91,30 +117,120 @@ class Work:
         except StorageUnavailable as error:
             return self._failed(JobError("storage_unavailable", f"The video could not be stored: {error}"))
         except Exception as error:  # noqa: BLE001  # a defect or a full disk: the job must end all the same
-            self._log.exception("work_failed")
-            return self._failed(PipelineFailed(type(error).__name__).job_error())
+            return self._failed(self._reason(error))
         finally:
             self.clock.enter(None)
             await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
         return Outcome(ResultKind.COMPLETED, self._lease.token, artifact=artifact)
 
-    def _report(self, phase: Phase, step: int) -> None:
+    # Progress, in the GPU's thread
+
+    def entered(self, phase: Phase, step: int) -> None:
+        """See Progress."""
         self.clock.enter(phase)
         self._keeper.report(phase, step)
+        self._step_at = self._tools.clock()
 
-    def _make(self) -> _Files:
-        """In the GPU's thread: frames, then files."""
-        frames = self._pipeline.generate(self._spec, self._report)
-        self._report(Phase.ENCODING, self._spec.num_inference_steps)
-        self._folder.mkdir(parents=True, exist_ok=True)
+    def stepped(self, step: int, latents: Callable[[], Latents]) -> bool:
+        """See Progress: whether another step fits into the slice. Each slice does one, whatever it takes."""
+        now = self._tools.clock()
+        self._pace.stepped(self._spec, now - self._step_at)
+        self.entered(Phase.DENOISING, step)
+        if step == self._steps:
+            return True
+        fits = now + self._pace.step(self._spec) + self._pace.checkpoint <= self._until
+        if self._limits.draining() or not fits:
+            return False
+        if now - self._offered_at >= self._tools.checkpoint_seconds:
+            self._offered_at = now
+            self._saver.offer(latents())
+        return True
+
+    # The parts
+
+    async def _on_gpu(self, work: Callable[[], T]) -> T:
+        # In a copy of our context: its log lines have the job's id as ours have.
+        context = copy_context()
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._tools.gpu, lambda: context.run(work))
+
+    def _kept_frames(self) -> Frames | None:
+        """Those that an attempt before this one has decoded on this volume."""
+        content = self._tools.files.read(self._lease.job.id, _FRAMES)
+        if content is None:
+            return None
+        try:
+            frames = frames_from(content, self._identity)
+        except Unusable as unusable:
+            self._log.warning("frames_ignored", reason=str(unusable))
+            return None
+        self._log.info("resumed", frames=len(frames))
+        RESUMED_STEPS.inc(self._steps)
+        return frames
+
+    async def _denoised(self) -> Latents:
+        """Latents with all steps done. Raises Stop at the slice's end, with a checkpoint kept."""
+        latents = await self._saver.load(_LOAD_PATIENCE, self._stop_if_told)
+        self._offered_at = self._tools.clock()
+        if latents is not None:
+            RESUMED_STEPS.inc(latents.step)
+            if latents.step == self._steps:
+                return latents  # the slice begins with the decode: if it does not fit here, it never will
+        pipeline = self._tools.pipeline
+        while True:
+            latents = await self._on_gpu(partial(pipeline.denoise, self._spec, latents, self))
+            done = latents.step == self._steps
+            if done and not self._limits.draining() and self._left() >= self._pace.tail(self._spec):
+                return latents
+            await self._saver.save(latents, max(self._left(), _SAVE_PATIENCE))
+            if self._limits.draining():
+                raise Stop(StopReason.SHUTDOWN)
+            if self._saver.kept is not None:
+                raise Stop(StopReason.SLICE)
+            # To end the slice would throw its steps away, and count as an attempt without progress.
+            self._log.warning("slice_extended", step=latents.step, reason="no checkpoint can be kept")
+            if done:
+                return latents
+            self._until = self._tools.clock() + self._tools.checkpoint_seconds
+
+    def _left(self) -> float:
+        return self._until - self._tools.clock()
+
+    def _decode(self, latents: Latents) -> Frames:
+        """In the GPU's thread: the clip, and a copy of it on the scratch volume."""
+        began = self._tools.clock()
+        frames = self._tools.pipeline.decode(self._spec, latents, self)
+        self._pace.finished(self._spec, self._tools.clock() - began)
+        try:
+            self._tools.files.write(
+                self._lease.job.id, _FRAMES, frames_to(frames, self._steps, self._identity)
+            )
+        except OSError as error:
+            event = "scratch_full" if is_full(error) else "scratch_unwritable"
+            self._log.warning(event, reason=error.strerror, consequence="the decoded frames are not kept")
+        return frames
+
+    def _encode(self, frames: Frames) -> _Files:
+        """In the GPU's thread."""
+        self.entered(Phase.ENCODING, self._steps)
         files = _Files(self._folder / "video.mp4", self._folder / "poster.jpg")
-        write_video(frames, files.video, self._spec.fps)
-        write_poster(frames, files.poster)
+        try:
+            self._write(frames, files)
+        except OSError as error:
+            if not is_full(error):
+                raise
+            self._tools.files.remove(self._lease.job.id)  # what can be done again makes room
+            self._write(frames, files)
         return files
+
+    def _write(self, frames: Frames, files: _Files) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        write_video(frames, files.video, self._spec.fps, self._keeper.check)
+        write_poster(frames, files.poster)
 
     async def _upload(self, files: _Files) -> Artifact:
         self.clock.enter(Phase.UPLOADING)
-        self._keeper.announce(Phase.UPLOADING, self._spec.num_inference_steps)
+        self._keeper.announce(Phase.UPLOADING, self._steps)
         lease = self._lease
         folder = f"videos/{lease.job.id}/{lease.attempt}-{lease.token}"
         video, poster = await asyncio.gather(
@@ -124,17 +240,22 @@ class Work:
         return Artifact(video.key, video.s3_url, video.etag, video.bytes, poster.key)
 
     async def _put(self, key: str, path: Path, content_type: str) -> StoredObject:
-        give_up_at = time.monotonic() + UPLOAD_PATIENCE
+        give_up_at = self._tools.clock() + UPLOAD_PATIENCE
         async for _ in growing_pauses():
-            if (reason := self._keeper.reason) is not None:
-                raise Stop(reason)
+            self._stop_if_told()
             try:
-                return await asyncio.to_thread(self._storage.put, key, path, content_type)
+                return await asyncio.to_thread(self._tools.storage.put, key, path, content_type)
             except StorageUnavailable as error:
-                if time.monotonic() > give_up_at:
+                if self._tools.clock() > give_up_at:
                     raise
                 self._log.warning("upload_retried", key=key, reason=str(error))
         raise AssertionError("the pauses never end")
+
+    # Ends
+
+    def _stop_if_told(self) -> None:
+        if (reason := self._keeper.reason) is not None:
+            raise Stop(reason)
 
     def _stopped(self, reason: StopReason) -> Outcome | StopReason:
         match reason:
@@ -143,8 +264,16 @@ class Work:
             case StopReason.DEADLINE:
                 message = f"The video was not ready by its deadline, {self._spec.deadline}."
                 return self._failed(JobError("deadline_exceeded", message))
-            case StopReason.LOST | StopReason.SHUTDOWN:
+            case StopReason.LOST | StopReason.SLICE | StopReason.SHUTDOWN:
                 return reason
+
+    def _reason(self, error: Exception) -> JobError:
+        if isinstance(error, OSError) and is_full(error):
+            self._log.error("scratch_full", reason=error.strerror, consequence="the video is not encoded")
+            message = "The scratch volume of the predictor is full, so the video could not be encoded."
+            return JobError("scratch_full", message)
+        self._log.error("work_failed", exc_info=error)
+        return PipelineFailed(type(error).__name__).job_error()
 
     def _failed(self, error: JobError) -> Outcome:
         return Outcome(ResultKind.FAILED, self._lease.token, error=error)

@@ -62,6 +62,8 @@ class Settings:
     )  # queue → weight, from the class of short jobs to that of long ones
     pool_grace_seconds: int = 600  # longer than the pool's cold start
     lease_seconds: int = 60  # without a heartbeat the lease ends after it
+    slice_seconds: int = 240  # that one delivery may work, from its event's time on
+    checkpoint_seconds: int = 30  # of denoising between two checkpoints
     presign_seconds: int = 3600  # validity of a presigned URL
     host: str = "0.0.0.0"  # the predictor's  # noqa: S104  # a container's port is reached from outside
     port: int = 8080  # the predictor's; PORT
@@ -94,6 +96,8 @@ class Settings:
             queues=read("MOCHI_QUEUES", queues, default.queues),
             pool_grace_seconds=read("MOCHI_POOL_GRACE_SECONDS", duration, default.pool_grace_seconds),
             lease_seconds=read("MOCHI_LEASE_SECONDS", duration, default.lease_seconds),
+            slice_seconds=read("MOCHI_SLICE_SECONDS", duration, default.slice_seconds),
+            checkpoint_seconds=read("MOCHI_CHECKPOINT_SECONDS", duration, default.checkpoint_seconds),
             presign_seconds=read("MOCHI_PRESIGN_SECONDS", presign, default.presign_seconds),
             host=read("MOCHI_HOST", host, default.host),
             port=read("PORT", port, default.port),

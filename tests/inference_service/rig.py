@@ -6,7 +6,7 @@ import asyncio
 import threading
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TypeAlias
@@ -15,10 +15,12 @@ import uvicorn
 from starlette.applications import Starlette
 
 from eventing.publisher import MemoryPublisher
+from inference_service.job_files import JobFiles
+from inference_service.lease_keeper import LeaseKeeper
 from inference_service.null_pipeline import NullPipeline
-from inference_service.pipeline import Frames, Report, VideoPipeline
+from inference_service.pipeline import Frames, Latents, Progress, VideoPipeline
 from inference_service.predict import Predictor, Tools
-from jobs.job import Delivery, Job, Phase
+from jobs.job import Delivery, Job
 from jobs.profile import Profile
 from jobs.request import VideoSpec
 from jobs.settings import Settings
@@ -28,44 +30,69 @@ from tests.inference_service.support import SPEC
 
 __all__ = ["MakeRig", "Rig", "Script", "Scripted", "serving", "until"]
 
-Script: TypeAlias = Callable[[VideoSpec, Report], None]
+Script: TypeAlias = Callable[[VideoSpec, Progress], None]
 
 
 class Scripted:
-    """A pipeline that does what it is told, then makes grey frames; it counts its calls."""
+    """A pipeline that first does what it is told, then what no model does; it counts its calls."""
 
-    def __init__(self, script: Script = lambda _spec, _report: None) -> None:
+    def __init__(self, script: Script = lambda _spec, _progress: None) -> None:
         self.script = script
         self.calls: list[VideoSpec] = []
+        self.starts: list[int] = []  # step that each call of `denoise` went on from
+        self.steps: list[int] = []  # done, in their order
+        self.decoded = 0
         self.most_at_once = 0
         self.started = threading.Event()
         self.go_on = threading.Event()
+        #: Called before each step with its number; a test may wait there.
+        self.before_step: Callable[[int], None] = lambda _step: None
+        #: Called at each decode.
+        self.at_decode: Callable[[], object] = lambda: None
         self._at_once = 0
+        self._null = NullPipeline(lambda _seconds: self._step())
 
     @property
     def profile(self) -> Profile:
         return NullPipeline().profile
 
-    def generate(self, spec: VideoSpec, report: Report) -> Frames:
+    @property
+    def identity(self) -> Mapping[str, str]:
+        return self._null.identity
+
+    def denoise(self, spec: VideoSpec, start: Latents | None, progress: Progress) -> Latents:
         self.calls.append(spec)
+        self.starts.append(start.step if start else 0)
+        self._next = self.starts[-1]
         self._at_once += 1
         self.most_at_once = max(self.most_at_once, self._at_once)
         try:
             self.started.set()
-            self.script(spec, report)
-            return NullPipeline().generate(spec, report)
+            self.script(spec, progress)
+            return self._null.denoise(spec, start, progress)
         finally:
             self._at_once -= 1
 
-    def wait(self, _spec: VideoSpec, _report: Report) -> None:
+    def decode(self, spec: VideoSpec, latents: Latents, progress: Progress) -> Frames:
+        assert latents.step == spec.num_inference_steps
+        self.decoded += 1
+        self.at_decode()
+        return self._null.decode(spec, latents, progress)
+
+    def _step(self) -> None:
+        self._next += 1
+        self.before_step(self._next)
+        self.steps.append(self._next)
+
+    def wait(self, _spec: VideoSpec, _progress: Progress) -> None:
         """A script: go on when told."""
         assert self.go_on.wait(30)
 
-    def step_forever(self, _spec: VideoSpec, report: Report) -> None:
+    def step_forever(self, _spec: VideoSpec, progress: Progress) -> None:
         """A script: denoise until stopped."""
         deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            report(Phase.DENOISING, 1)
+        latents = Latents(1, "U8", (1,), b"x")
+        while time.monotonic() < deadline and progress.stepped(1, lambda: latents):
             self.go_on.wait(0.01)
 
 
@@ -86,10 +113,13 @@ class Rig:
             store=store,
             storage=storage,
             pipeline=pipeline,
-            connect=lambda: JobStore.connect(settings),
             publisher=self.publisher,
-            scratch_dir=scratch,
+            keep=lambda lease, at: LeaseKeeper(lease, lambda: JobStore.connect(settings), at),
+            files=JobFiles(scratch / "jobs"),
+            scratch_dir=scratch / "work",
             slot="test",
+            slice_seconds=settings.slice_seconds,
+            checkpoint_seconds=settings.checkpoint_seconds,
         )
         self.predictor = Predictor(self.tools)
 
@@ -106,8 +136,18 @@ class Rig:
         assert reply.outcome is not None
         return await self.store.complete(reply.job_id, reply.outcome)
 
-    def files(self) -> list[Path]:
+    async def files(self) -> list[Path]:
+        """What is on the scratch volume once all chores are done."""
+
+        async def idle() -> bool:
+            return not self.predictor.busy
+
+        await until(idle)
         return [p for p in self.scratch.rglob("*") if p.is_file()]
+
+    def checkpoints(self, job: Job) -> list[str]:
+        """Keys in the object store."""
+        return [stored.key for stored in self.storage.list(f"checkpoints/{job.id}/")]
 
 
 MakeRig: TypeAlias = Callable[[VideoPipeline], Rig]

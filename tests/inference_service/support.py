@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import uuid
+from collections.abc import Callable
 
+from inference_service.pipeline import Frames, Latents, VideoPipeline
 from jobs.job import Job, Phase, Status
 from jobs.request import VideoSpec
 
-__all__ = ["SPEC", "Proxy", "job"]
+__all__ = ["SPEC", "Proxy", "Seen", "generate", "job"]
 
 #: A small job for the tiny model.
 SPEC = VideoSpec(
@@ -40,6 +42,28 @@ def job(spec: VideoSpec = SPEC) -> Job:
         updated_us=1,
         attempt=1,
     )
+
+
+class Seen:
+    """A Progress that keeps what it is told, and stops after a step where it is asked to."""
+
+    def __init__(self, stop_after: int | None = None) -> None:
+        self.all: list[tuple[Phase, int]] = []
+        self.stop_after = stop_after
+
+    def entered(self, phase: Phase, step: int) -> None:
+        self.all.append((phase, step))
+
+    def stepped(self, step: int, latents: Callable[[], Latents]) -> bool:
+        self.entered(Phase.DENOISING, step)
+        assert latents().step == step
+        return step != self.stop_after
+
+
+def generate(pipeline: VideoPipeline, spec: VideoSpec = SPEC, progress: Seen | None = None) -> Frames:
+    """A whole clip at once."""
+    progress = progress or Seen()
+    return pipeline.decode(spec, pipeline.denoise(spec, None, progress), progress)
 
 
 class Proxy:

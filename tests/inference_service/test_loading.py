@@ -17,7 +17,7 @@ from jobs.errors import ConfigurationError
 from jobs.job import Phase
 from jobs.profile import shipped_profile
 from jobs.settings import Settings
-from tests.inference_service.support import SPEC
+from tests.inference_service.support import SPEC, Seen, generate
 
 PREVIEW_TRANSFORMER = {
     "num_layers": 48,
@@ -44,12 +44,11 @@ def test_a_folder_wins_over_a_name(tiny_folder: Path) -> None:
 def test_no_model_makes_grey_frames() -> None:
     pipeline = load_pipeline(Settings(model_name="none"))
     assert isinstance(pipeline, NullPipeline)
-    seen: list[tuple[Phase, int]] = []
-    frames = pipeline.generate(SPEC, lambda phase, step: seen.append((phase, step)))
+    frames = generate(pipeline, SPEC, progress := Seen())
     assert frames.shape == (7, 32, 32, 3)
     steps = SPEC.num_inference_steps
     denoising = [(Phase.DENOISING, step) for step in range(steps + 1)]
-    assert seen == [(Phase.ENCODING_PROMPT, 0), *denoising, (Phase.DECODING, steps)]
+    assert progress.all == [(Phase.ENCODING_PROMPT, 0), *denoising, (Phase.DECODING, steps)]
 
 
 def refusal(folder: Path) -> str:

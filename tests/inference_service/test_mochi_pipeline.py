@@ -27,29 +27,24 @@ from inference_service.pipeline import (
 from inference_service.tiny_model import TINY_MOCHI
 from jobs.job import Phase
 from jobs.profile import shipped_profile
-from tests.inference_service.support import SPEC
+from tests.inference_service.support import SPEC, Seen, generate
 
 pytestmark = pytest.mark.filterwarnings("ignore:In CPU autocast:UserWarning")
-
-
-def silent(_phase: Phase, _step: int) -> None:
-    """A report that nobody reads."""
 
 
 @pytest.mark.parametrize(("width", "height", "num_frames"), [(32, 32, 7), (48, 32, 13), (32, 64, 7)], ids=str)
 def test_makes_exactly_the_asked_frames(
     tiny: MochiVideoPipeline, width: int, height: int, num_frames: int
 ) -> None:
-    frames = tiny.generate(replace(SPEC, width=width, height=height, num_frames=num_frames), silent)
+    frames = generate(tiny, replace(SPEC, width=width, height=height, num_frames=num_frames))
     assert frames.shape == (num_frames, height, width, 3)
     assert frames.dtype == np.uint8
     assert frames.std() > 1, "a picture, and not one colour"
 
 
 def test_reports_every_phase_and_step(tiny: MochiVideoPipeline) -> None:
-    seen: list[tuple[Phase, int]] = []
-    tiny.generate(replace(SPEC, num_inference_steps=3), lambda phase, step: seen.append((phase, step)))
-    assert seen == [
+    generate(tiny, replace(SPEC, num_inference_steps=3), progress := Seen())
+    assert progress.all == [
         (Phase.ENCODING_PROMPT, 0),
         (Phase.DENOISING, 0),
         (Phase.DENOISING, 1),
@@ -60,7 +55,7 @@ def test_reports_every_phase_and_step(tiny: MochiVideoPipeline) -> None:
 
 
 def test_the_same_spec_gives_the_same_bytes(tiny: MochiVideoPipeline) -> None:
-    assert tiny.generate(SPEC, silent).tobytes() == tiny.generate(SPEC, silent).tobytes()
+    assert generate(tiny, SPEC).tobytes() == generate(tiny, SPEC).tobytes()
 
 
 @pytest.mark.parametrize(
@@ -75,14 +70,14 @@ def test_the_same_spec_gives_the_same_bytes(tiny: MochiVideoPipeline) -> None:
     ids=str,
 )
 def test_every_field_counts(tiny: MochiVideoPipeline, change: dict[str, Any]) -> None:
-    assert tiny.generate(SPEC, silent).tobytes() != tiny.generate(replace(SPEC, **change), silent).tobytes()
+    assert generate(tiny, SPEC).tobytes() != generate(tiny, replace(SPEC, **change)).tobytes()
 
 
 def test_a_prompt_of_any_text_and_length_is_taken_and_a_log_line_says_where_it_is_cut(
     tiny: MochiVideoPipeline,
 ) -> None:
     with structlog.testing.capture_logs() as logs:
-        frames = tiny.generate(replace(SPEC, prompt="héllo 世界 🎬\n" * 200), silent)
+        frames = generate(tiny, replace(SPEC, prompt="héllo 世界 🎬\n" * 200))
     assert len(frames) == SPEC.num_frames
     (line,) = logs
     assert (line["event"], line["field"], line["read"]) == ("prompt_cut", "prompt", 256)
@@ -91,17 +86,49 @@ def test_a_prompt_of_any_text_and_length_is_taken_and_a_log_line_says_where_it_i
 
 @pytest.mark.parametrize("at", [(Phase.ENCODING_PROMPT, 0), (Phase.DENOISING, 2), (Phase.DECODING, 5)])
 def test_a_stop_ends_it_at_once(tiny: MochiVideoPipeline, at: tuple[Phase, int]) -> None:
-    seen: list[tuple[Phase, int]] = []
-
-    def report(phase: Phase, step: int) -> None:
-        seen.append((phase, step))
-        if (phase, step) == at:
-            raise Stop(StopReason.CANCEL)
+    class Stopping(Seen):
+        def entered(self, phase: Phase, step: int) -> None:
+            super().entered(phase, step)
+            if (phase, step) == at:
+                raise Stop(StopReason.CANCEL)
 
     with pytest.raises(Stop):
-        tiny.generate(replace(SPEC, num_inference_steps=5), report)
-    assert seen[-1] == at
-    assert len(tiny.generate(SPEC, silent)) == SPEC.num_frames, "the next job runs"
+        generate(tiny, replace(SPEC, num_inference_steps=5), progress := Stopping())
+    assert progress.all[-1] == at
+    assert len(generate(tiny, SPEC)) == SPEC.num_frames, "the next job runs"
+
+
+@pytest.mark.parametrize("guidance_scale", [1.0, 3.5])
+def test_it_goes_on_from_any_step_bit_for_bit(tiny: MochiVideoPipeline, guidance_scale: float) -> None:
+    spec = replace(SPEC, num_inference_steps=6, guidance_scale=guidance_scale)
+    whole = tiny.denoise(spec, None, Seen())
+    for stop_after in (1, 3, 5):
+        part = tiny.denoise(spec, None, Seen(stop_after))
+        assert part.step == stop_after
+        tiny.denoise(SPEC, None, Seen())  # another job comes between
+        rest = tiny.denoise(spec, part, seen := Seen())
+        assert rest == whole
+        assert seen.all[:2] == [(Phase.ENCODING_PROMPT, stop_after), (Phase.DENOISING, stop_after)]
+        assert [step for _, step in seen.all[2:]] == list(range(stop_after + 1, 7))
+    assert tiny.decode(spec, rest, Seen()).tobytes() == generate(tiny, spec).tobytes()
+
+
+def test_it_goes_on_again_and_again(tiny: MochiVideoPipeline) -> None:
+    spec = replace(SPEC, num_inference_steps=5)
+    latents = None
+    for step in range(1, 6):
+        latents = tiny.denoise(spec, latents, Seen(step))
+    assert latents == tiny.denoise(spec, None, Seen())
+
+
+def test_the_identity_is_that_of_the_weights(tiny: MochiVideoPipeline, tiny_folder: Path) -> None:
+    again: Any = MochiPipeline.from_pretrained(tiny_folder)  # type: ignore[no-untyped-call]
+    assert MochiVideoPipeline(again, tiny.profile).identity == tiny.identity
+    assert set(tiny.identity) == {"weights", "dtype", "torch", "diffusers"}
+    with torch.no_grad():
+        again.transformer.proj_out.weight.mul_(1.001)
+    changed = MochiVideoPipeline(again, tiny.profile).identity
+    assert {name for name in changed if changed[name] != tiny.identity[name]} == {"weights"}
 
 
 def raising(error: Callable[[], object]) -> Callable[..., None]:
@@ -146,13 +173,13 @@ def test_a_failure_has_a_code_and_a_readable_reason(
     hook = pipe.vae.decoder if part == "vae.decoder" else getattr(pipe, part)
     handle = hook.register_forward_pre_hook(raising(error))
     with pytest.raises(expected) as raised, structlog.testing.capture_logs() as logs:
-        pipeline.generate(SPEC, silent)
+        generate(pipeline, SPEC)
     assert [line["event"] for line in logs] == ["pipeline_failed"]
     assert raised.value.job_error().code == code
     assert "secret" not in str(raised.value)
     assert raised.value.__context__ is None, "it would keep the failed job's tensors alive"
     handle.remove()
-    assert len(pipeline.generate(SPEC, silent)) == SPEC.num_frames, "the next job runs"
+    assert len(generate(pipeline, SPEC)) == SPEC.num_frames, "the next job runs"
 
 
 @pytest.mark.parametrize(("part", "where"), [("transformer", "denoising"), ("vae", "decoding")])
@@ -162,7 +189,7 @@ def test_invalid_numbers_are_no_video(broken: tuple[Any, MochiVideoPipeline], pa
     with torch.no_grad():
         weights.fill_(float("nan"))
     with pytest.raises(InvalidFrames, match=where) as raised:
-        pipeline.generate(SPEC, silent)
+        generate(pipeline, SPEC)
     assert raised.value.job_error().code == "invalid_frames"
 
 
@@ -184,13 +211,13 @@ def test_an_unknown_model_of_other_sizes_has_a_profile_of_its_own_and_works(tmp_
     assert profile.name == "somebodys-mochi"
     assert profile.width.multiple_of == profile.height.multiple_of == 16
     assert (profile.num_frames.multiple_of, profile.num_frames.offset) == (6, 1)
-    assert pipeline.generate(SPEC, silent).shape == (7, 32, 32, 3)
+    assert generate(pipeline, SPEC).shape == (7, 32, 32, 3)
 
 
 def test_weights_in_bfloat16_alone_are_taken(tmp_path: Path, tiny_folder: Path) -> None:
     pipe: Any = MochiPipeline.from_pretrained(tiny_folder)  # type: ignore[no-untyped-call]
     pipe.to(torch.bfloat16).save_pretrained(tmp_path, variant="bf16")
-    assert len(load_mochi(tmp_path, "bf16").generate(SPEC, silent)) == SPEC.num_frames
+    assert len(generate(load_mochi(tmp_path, "bf16"), SPEC)) == SPEC.num_frames
 
 
 def test_one_file_imports_diffusers() -> None:

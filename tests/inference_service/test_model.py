@@ -14,7 +14,7 @@ from kserve import InferInput, InferRequest, InferResponse
 from eventing.events import TYPE_PREFIX
 from inference_service.events import InternalError
 from inference_service.model import JobCancelled, JobFailed, MochiModel
-from inference_service.pipeline import OutOfMemory, Report
+from inference_service.pipeline import OutOfMemory, Progress
 from inference_service.predict import Predictor
 from jobs.errors import InvalidRequest, PoolBusy, StoreUnavailable
 from jobs.job import Status
@@ -145,7 +145,7 @@ async def test_an_event_is_taken_for_what_it_carries(model: MochiModel) -> None:
 async def test_a_failed_job_is_an_error_with_its_reason(
     rig: Rig, pipeline: Scripted, model: MochiModel
 ) -> None:
-    def script(_spec: VideoSpec, _report: Report) -> None:
+    def script(_spec: VideoSpec, _progress: Progress) -> None:
         raise OutOfMemory(SPEC)
 
     pipeline.script = script

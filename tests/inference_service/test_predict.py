@@ -15,12 +15,14 @@ import pytest
 import structlog
 
 from eventing.events import TYPE_PREFIX
+from inference_service.lease_keeper import LeaseKeeper
 from inference_service.pipeline import (
     Frames,
     InvalidFrames,
+    Latents,
     OutOfMemory,
     PipelineFailed,
-    Report,
+    Progress,
 )
 from inference_service.predict import Predictor, ShuttingDown
 from jobs.errors import StoreUnavailable
@@ -55,7 +57,7 @@ async def test_a_job_becomes_a_video_and_a_poster(rig: Rig) -> None:
     assert poster is not None
     assert (video.etag, video.bytes, video.s3_url) == (artifact.etag, artifact.bytes, artifact.s3_url)
     assert b"moov" in b"".join(rig.storage.read(artifact.key))
-    assert rig.files() == []
+    assert await rig.files() == []
 
 
 async def test_every_phase_is_recorded(rig: Rig) -> None:
@@ -108,7 +110,7 @@ async def test_another_job_waits_for_the_gpu(rig: Rig, pipeline: Scripted) -> No
 
 
 def _raise(error: Exception) -> Script:
-    def script(_spec: VideoSpec, _report: Report) -> None:
+    def script(_spec: VideoSpec, _progress: Progress) -> None:
         raise error
 
     return script
@@ -138,7 +140,7 @@ async def test_a_failure_ends_the_job_and_the_next_one_runs(
     (requested,) = await rig.complete(reply)
     assert (requested.job_id, requested.kind) == (second.id, EventKind.REQUESTED)
     assert (await rig.store.get(first.id)).error == reason
-    pipeline.script = lambda _spec, _report: None
+    pipeline.script = lambda _spec, _progress: None
     reply = await rig.handle(second)
     assert reply is not None
     assert reply.kind is EventKind.COMPLETED
@@ -148,13 +150,13 @@ async def test_a_failure_ends_the_job_and_the_next_one_runs(
 
 async def test_frames_that_cannot_be_encoded_fail_the_job(make_rig: MakeRig) -> None:
     class Odd(Scripted):
-        def generate(self, spec: VideoSpec, report: Report) -> Frames:
-            super().generate(spec, report)
+        def decode(self, spec: VideoSpec, latents: Latents, progress: Progress) -> Frames:
+            super().decode(spec, latents, progress)
             return np.zeros((7, 33, 33, 3), np.uint8)
 
     rig = make_rig(Odd())
     assert error_of(await rig.handle(await rig.submit())).code == "pipeline_error"
-    assert rig.files() == []
+    assert await rig.files() == []
 
 
 async def test_a_job_that_the_model_cannot_do_names_the_field(rig: Rig, pipeline: Scripted) -> None:
@@ -207,7 +209,9 @@ async def test_a_lost_lease_records_nothing(rig: Rig, pipeline: Scripted) -> Non
         gate.append(Gate(JobStore.connect(rig.settings)))
         return gate[0]
 
-    rig.predictor = Predictor(replace(rig.tools, connect=connect))
+    rig.predictor = Predictor(
+        replace(rig.tools, keep=lambda lease, claimed_at: LeaseKeeper(lease, connect, claimed_at))
+    )
     pipeline.script = pipeline.step_forever
     job = await rig.submit()
     work = asyncio.create_task(rig.handle(job))
@@ -218,7 +222,7 @@ async def test_a_lost_lease_records_nothing(rig: Rig, pipeline: Scripted) -> Non
     now = await rig.store.get(job.id)
     assert (now.status, now.attempt) == (Status.PROCESSING, thief.attempt)
     assert await rig.store.record(thief, Outcome(ResultKind.CANCELLED, thief.token)) is not None
-    assert rig.files() == []
+    assert await rig.files() == []
 
 
 async def _claim_when_it_ran_out(store: JobStore, job: Job) -> Lease:
@@ -268,7 +272,13 @@ async def test_a_job_completes_although_redis_is_away_for_a_while(
     secret = f":{url.password}@" if url.password else ""
     far = replace(settings, redis_url=url._replace(netloc=f"{secret}127.0.0.1:{proxy.port}").geturl())
     store = JobStore.connect(far)
-    rig.predictor = Predictor(replace(rig.tools, store=store, connect=lambda: JobStore.connect(far)))
+    rig.predictor = Predictor(
+        replace(
+            rig.tools,
+            store=store,
+            keep=lambda lease, at: LeaseKeeper(lease, lambda: JobStore.connect(far), at),
+        )
+    )
     pipeline.script = pipeline.wait
     job = await rig.submit()
     work = asyncio.create_task(rig.handle(job))
@@ -324,18 +334,24 @@ async def test_shutting_down_hands_the_job_over_and_refuses_more(
     assert reply.kind is EventKind.CONTINUED
     with pytest.raises(ShuttingDown):
         await rig.handle(job)
-    assert rig.files() == []
+    assert await rig.files() == []
     another = make_rig(Scripted())
     reply = await another.predictor.handle(job.id, reply.delivery)
     assert reply is not None
     assert reply.kind is EventKind.COMPLETED
 
 
-async def test_the_job_at_work_may_end_within_the_grace_period(rig: Rig, pipeline: Scripted) -> None:
-    pipeline.script = pipeline.wait
+async def test_what_has_no_steps_may_end_within_the_grace_period(rig: Rig, pipeline: Scripted) -> None:
+    decoding = threading.Event()
+
+    def decode() -> None:
+        decoding.set()
+        assert pipeline.go_on.wait(30)
+
+    pipeline.at_decode = decode
     job = await rig.submit()
     work = asyncio.create_task(rig.handle(job))
-    await asyncio.to_thread(pipeline.started.wait, 30)
+    await asyncio.to_thread(decoding.wait, 30)
     ending = asyncio.create_task(rig.predictor.end(60, 0))
     await asyncio.sleep(0)  # it has begun
     with pytest.raises(ShuttingDown):
@@ -358,7 +374,7 @@ async def test_a_reply_whose_connection_is_lost_while_it_ends_is_published_first
     rig.predictor.publish_when_done(work)
     pipeline.go_on.set()
     assert await ending
-    assert [event.type for event in rig.publisher.events] == [f"{TYPE_PREFIX}completed"]
+    assert [event.type for event in rig.publisher.events] == [f"{TYPE_PREFIX}continued"]
 
 
 async def test_work_that_comes_to_no_step_is_given_up(rig: Rig, pipeline: Scripted) -> None:
