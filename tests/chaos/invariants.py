@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence, Set
-from itertools import islice
+from collections.abc import Iterator, Mapping, Set
 
-import av
 import redis
-from av.container import InputContainer
 
-from jobs.storage import S3VideoStorage
 from mochi import Job
 from tests.chaos.clients import Log
+from tests.chaos.objects import wrong_objects
 from tests.chaos.plan import Plan
 from tests.chaos.rig import ENDS, Rig
 
-__all__ = ["Books", "books", "broken", "counted", "ends", "lost", "played", "wrong_ends", "wrong_events"]
+__all__ = ["Books", "books", "broken", "counted", "ends", "lost", "wrong_ends", "wrong_events"]
 
 #: Reasons to fail that such a run gives: a deadline of its client's, or three attempts cut off in a row.
 _ALLOWED = frozenset({"deadline_exceeded", "attempts_exhausted"})
-_SAMPLES = 12
 
 
 class Books:
@@ -72,7 +67,7 @@ def broken(rig: Rig, plan: Plan, log: Log, jobs: Mapping[str, Job], kept: Books)
         *lost(plan, log, jobs, kept.jobs),
         *wrong_ends(plan, log, jobs),
         *wrong_events(jobs, ends(rig)),
-        *_wrong_objects(rig, jobs),
+        *wrong_objects(rig, jobs),
         *([f"Redis holds {kept.left}"] if kept.left else []),
         *([f"the pool is paused for {kept.paused_seconds:.0f} s"] if kept.paused_seconds else []),
     ]
@@ -129,40 +124,6 @@ def wrong_events(jobs: Mapping[str, Job], recorded: Mapping[str, list[str]]) -> 
             yield f"{job.id}: its video is {job.video}, and its event says {different}"
     if strangers := recorded.keys() - jobs.keys():
         yield f"events about jobs that are not there: {sorted(strangers)}"
-
-
-def _key(job: Job) -> str:
-    assert job.video is not None
-    return job.video.s3_url.removeprefix("s3://").partition("/")[2]
-
-
-def _wrong_objects(rig: Rig, jobs: Mapping[str, Job]) -> Iterator[str]:
-    storage = S3VideoStorage(rig.settings)
-    for job in jobs.values():
-        if job.video is None:
-            continue
-        found = storage.head(_key(job))
-        if found is None:
-            yield f"{job.id}: {_key(job)} is not there"
-        elif (found.etag, found.bytes) != (job.video.etag, job.video.bytes):
-            yield f"{job.id}: {_key(job)} is {found.etag} {found.bytes}, not {job.video}"
-    for job in _sample([job for job in jobs.values() if job.video is not None]):
-        wanted = (job.request.width, job.request.height, job.request.num_frames)
-        if (played_ := played(b"".join(storage.read(_key(job))))) != wanted:
-            yield f"{job.id}: its video is {played_}, and {wanted} was asked for"
-
-
-def _sample(jobs: Sequence[Job]) -> Iterator[Job]:
-    """Those whose work was cut off most often, first of all."""
-    return islice(sorted(jobs, key=lambda job: -job.attempt), _SAMPLES)
-
-
-def played(video: bytes) -> tuple[int, int, int]:
-    """Width, height and number of frames, once decoded."""
-    with av.open(io.BytesIO(video)) as container:
-        assert isinstance(container, InputContainer)
-        (stream,) = container.streams.video
-        return stream.width, stream.height, sum(1 for _ in container.decode(stream))
 
 
 def counted(jobs: Mapping[str, Job]) -> Counter[str]:

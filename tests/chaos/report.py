@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from itertools import pairwise
@@ -30,6 +31,7 @@ def table(
     rows += [("  ended before the last fault", early)]
     rows += [("requests that a patient client had to repeat", log.asked_again)]
     rows += [("attempts a job: mean, most", _attempts(jobs)), ("longest standstill", _standstill(jobs))]
+    rows += [(f"  attempts {how}", count) for how, count in sorted(_ends(jobs).items())]
     rows += list(_steps(jobs))
     rows += [(name, f"{seconds:.1f} s") for name, seconds in figures.items()]
     width = max(len(name) for name, _ in rows)
@@ -45,6 +47,13 @@ def _faults(faults: Faults) -> Iterator[tuple[str, object]]:
 def _attempts(jobs: Mapping[str, Job]) -> str:
     attempts = [job.attempt for job in jobs.values()]
     return f"{sum(attempts) / max(1, len(attempts)):.2f}, {max(attempts, default=0)}"
+
+
+def _ends(jobs: Mapping[str, Job]) -> Counter[str]:
+    """How many attempts ended how."""
+    return Counter(
+        attempt["ended"] or "at work" for job in jobs.values() for attempt in job.raw.get("attempts") or []
+    )
 
 
 def _standstill(jobs: Mapping[str, Job]) -> str:

@@ -67,6 +67,7 @@ class Rig:
     servers: Mapping[str, Kept]
     proxies: Mapping[str, Proxy]
     recorder: Recorder
+    model: str  # MODEL_NAME
     settings: Settings  # for looking at it all from outside, past the proxies
 
     def process(self, name: str) -> psutil.Process | None:
@@ -139,7 +140,7 @@ def started(folder: Path, environ: Mapping[str, str]) -> Iterator[Rig]:
             held.callback(proxy.restore)  # else the system could not end in order
         for server in servers.values():
             held.callback(server.send, signal.SIGCONT)
-        yield Rig(system, servers, proxies, recorder, settings)
+        yield Rig(system, servers, proxies, recorder, environ["MODEL_NAME"], settings)
 
 
 def _refuses(url: str) -> bool:
