@@ -90,18 +90,20 @@ class LeaseKeeper:
         connect: Callable[[], Renewing],
         claimed_at: float,
         limits: Mapping[Phase, float] = PHASE_LIMITS,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`claimed_at`: time.monotonic() just before the claim was sent; the lease is no younger."""
+        """`claimed_at`: the clock's time just before the claim was sent; the lease is no younger."""
         self._lease = lease
         self._connect = connect
         self._limits = limits
+        self._clock = clock
         self._changed = threading.Condition()
         # All below is guarded by the condition.
         self._valid_until = claimed_at + lease.seconds
         self._current = (Phase.ENCODING_PROMPT, lease.checkpoint_step)
         self._unsent: deque[tuple[Phase, int]] = deque()  # each phase once, with its latest step
         self._sent_phase: Phase | None = None
-        self._progress_at = time.monotonic()
+        self._progress_at = self._clock()
         self._tried_at = claimed_at
         self._failures = 0
         self._reason: StopReason | None = None
@@ -145,7 +147,7 @@ class LeaseKeeper:
                 self._unsent.pop()
             self._unsent.append((phase, step))
             self._current = (phase, step)
-            self._progress_at = time.monotonic()
+            self._progress_at = self._clock()
         self._wake_up()
 
     def check(self) -> None:
@@ -155,7 +157,7 @@ class LeaseKeeper:
         another may hold the job, and two GPUs must not work on it.
         """
         with self._changed:
-            self._changed.wait_for(lambda: self._reason or time.monotonic() < self._valid_until)
+            self._changed.wait_for(lambda: self._reason or self._clock() < self._valid_until)
             if self._reason is not None:
                 raise Stop(self._reason)
 
@@ -210,7 +212,7 @@ class LeaseKeeper:
     def _seconds_to_wait(self) -> float | None:
         """Until the next renewal; None: none is due before something happens."""
         with self._changed:
-            now = time.monotonic()
+            now = self._clock()
             if self._failures:
                 pause = _RETRY_PAUSES[min(self._failures, len(_RETRY_PAUSES)) - 1]
                 return self._tried_at + pause - now
@@ -228,7 +230,7 @@ class LeaseKeeper:
     async def _renew(self, store: Renewing) -> None:
         with self._changed:
             report = self._unsent[0] if self._unsent else self._current
-            self._tried_at = sent_at = time.monotonic()
+            self._tried_at = sent_at = self._clock()
         try:
             answer = await store.renew(self._lease, *report)
         except StoreUnavailable as error:

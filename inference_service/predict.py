@@ -254,12 +254,10 @@ class Predictor:
 
     async def _tidy(self, job_id: str, saver: Saver, *, ended: bool) -> None:
         """Remove what nobody goes on from: of this job once it has ended, and old files of others."""
-        files = self.tools.files
         if ended:
-            await asyncio.to_thread(files.remove, job_id)
+            await saver.idle()
+            await asyncio.to_thread(self.tools.files.remove, job_id)
             if saver.any:
-                await saver.idle()
-                await asyncio.to_thread(files.remove, job_id)
                 try:
                     await asyncio.to_thread(self.tools.storage.delete_prefix, folder_of(job_id))
                 except StorageUnavailable as error:

@@ -138,7 +138,7 @@ class Work:
         self.entered(Phase.DENOISING, step)
         if step == self._steps:
             return True
-        fits = now + self._pace.step(self._spec) + self._pace.checkpoint <= self._until
+        fits = now + self._pace.step(self._spec) + min(self._pace.checkpoint, _SAVE_PATIENCE) <= self._until
         if self._limits.draining() or not fits:
             return False
         if now - self._offered_at >= self._tools.checkpoint_seconds:

@@ -7,11 +7,14 @@ import threading
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import uvicorn
+from redis.asyncio import Redis
 from starlette.applications import Starlette
 
 from eventing.publisher import MemoryPublisher
@@ -25,10 +28,10 @@ from jobs.profile import Profile
 from jobs.request import VideoSpec
 from jobs.settings import Settings
 from jobs.storage import VideoStorage
-from jobs.store import JobStore, NewJob
+from jobs.store import Answered, Ignored, JobStore, Lease, NewJob
 from tests.inference_service.support import SPEC
 
-__all__ = ["MakeRig", "Rig", "Script", "Scripted", "serving", "until"]
+__all__ = ["MakeRig", "Rig", "Script", "Scripted", "Watched", "serving", "until"]
 
 Script: TypeAlias = Callable[[VideoSpec, Progress], None]
 
@@ -96,6 +99,33 @@ class Scripted:
             self.go_on.wait(0.01)
 
 
+class Watched(JobStore):
+    """Notes the steps of the checkpoints that jobs are pointed to, and can make events older."""
+
+    def __init__(self, settings: Settings, clock: str | None = None) -> None:
+        super().__init__(settings, clock)
+        self.steps: list[int] = []
+        self.older = 0  # seconds
+
+    async def claim(self, job_id: str, slot: str) -> Lease | Answered | Ignored:
+        claim = await super().claim(job_id, slot)
+        if isinstance(claim, Lease):
+            return replace(claim, claimed_us=claim.claimed_us + self.older * 1_000_000)
+        return claim
+
+    async def checkpoint(self, lease: Lease, key: str, step: int) -> bool:
+        pointed = await super().checkpoint(lease, key, step)
+        self.steps.append(step)
+        return pointed
+
+    def wait_for(self, step: int) -> None:
+        """Block the thread until a job is pointed to this step's checkpoint."""
+        deadline = time.monotonic() + 30
+        while step not in self.steps:
+            assert time.monotonic() < deadline
+            time.sleep(0.001)  # nothing that a thread could wait for
+
+
 class Rig:
     """A predictor and what stands around it."""
 
@@ -123,6 +153,28 @@ class Rig:
         )
         self.predictor = Predictor(self.tools)
 
+    def change(self, **tools: Any) -> None:  # noqa: ANN401  # any of them
+        """A new process with other tools, on the same volume."""
+        self.tools = replace(self.tools, gpu=ThreadPoolExecutor(1), **tools)
+        self.predictor = Predictor(self.tools)
+
+    async def to_the_end(self, job: Job) -> list[Delivery]:
+        """Handle the job's events until it has ended; the replies."""
+        replies: list[Delivery] = []
+        delivery = job.delivery
+        while not replies or replies[-1].outcome is None:
+            reply = await asyncio.wait_for(self.predictor.handle(job.id, delivery), 60)
+            assert reply is not None
+            replies.append(reply)
+            delivery = reply.delivery
+        await self.complete(replies[-1])
+        return replies
+
+    async def record(self, job: Job) -> dict[str, str]:
+        """The job's hash, with what no method of the store shows."""
+        async with Redis.from_url(self.settings.redis_url, decode_responses=True) as redis:
+            return await redis.hgetall(f"job:{job.id}")  # type: ignore[no-any-return, misc]  # sync or async by its types
+
     async def submit(self, spec: VideoSpec = SPEC) -> Job:
         submission = await self.store.submit(NewJob(uuid.uuid4().hex, spec, 1.0))
         for delivery in submission.deliveries:
@@ -136,13 +188,26 @@ class Rig:
         assert reply.outcome is not None
         return await self.store.complete(reply.job_id, reply.outcome)
 
-    async def files(self) -> list[Path]:
-        """What is on the scratch volume once all chores are done."""
+    @asynccontextmanager
+    async def watched(self) -> AsyncIterator[Watched]:
+        """A new process with a store of its own, which is closed when all is done."""
+        store = Watched.connect(self.settings)
+        self.change(store=store)
+        yield store
+        await self.idle()
+        await store.close()
+
+    async def idle(self) -> None:
+        """Wait until the predictor has nothing left to do."""
 
         async def idle() -> bool:
             return not self.predictor.busy
 
         await until(idle)
+
+    async def files(self) -> list[Path]:
+        """What is on the scratch volume once all chores are done."""
+        await self.idle()
         return [p for p in self.scratch.rglob("*") if p.is_file()]
 
     def checkpoints(self, job: Job) -> list[str]:
