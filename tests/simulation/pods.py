@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar, cast
+from pathlib import Path
+from typing import Any, TypeAlias, TypeVar, cast
 
 from starlette.applications import Starlette
 from starlette.types import ASGIApp
@@ -18,14 +19,16 @@ from inference_service.events import add_events_route
 from inference_service.predict import Predictor
 from tests.simulation.asgi import Answer, post
 from tests.simulation.loop import Process
+from tests.simulation.predictors import RealWorker
 from tests.simulation.scene import Gone, Scene
 from tests.simulation.storage import SimStorage
 from tests.simulation.store import SimStore
-from tests.simulation.worker import Rules, Worker
+from tests.simulation.worker import ALL_RULES, Rules, Worker
 
 __all__ = ["Functions", "Pool", "SimWiring"]
 
 T = TypeVar("T")
+AnyWorker: TypeAlias = Worker | RealWorker
 
 
 class SimWiring(Wiring):
@@ -44,12 +47,12 @@ class Functions:
     def __init__(self, scene: Scene) -> None:
         self._scene = scene
         self._count = 0
-        self._store = SimStore(scene.settings, scene)
+        self.store = SimStore(scene.settings, scene)
         self.publisher: Publisher
 
     def wiring(self) -> SimWiring:
         """The clients of a new process."""
-        return SimWiring(self._scene, self._store, self.publisher)
+        return SimWiring(self._scene, self.store, self.publisher)
 
     def pod(self, name: str) -> tuple[Process, SimWiring]:
         """A new process and its clients."""
@@ -77,9 +80,12 @@ class Functions:
 class Pool:
     """Predictors, some of them up."""
 
-    def __init__(self, scene: Scene, functions: Functions, slots: int, rules: Rules) -> None:
+    def __init__(self, scene: Scene, functions: Functions, slots: int, rules: Rules, scratch: Path) -> None:
+        """`rules`: of the short predictor; with all of them kept, every third world has the real one."""
         self._scene, self._functions, self._rules = scene, functions, rules
-        self._slots: list[tuple[Process, ASGIApp, Worker] | None] = [None] * slots
+        self._scratch = scratch
+        self._real = rules == ALL_RULES and scene.seed % 3 == 1
+        self._slots: list[tuple[Process, ASGIApp, AnyWorker] | None] = [None] * slots
         self._up_at = [0.0] * slots
         self._count = 0
 
@@ -106,8 +112,9 @@ class Pool:
             scene.loop.call_later(scene.faults.between(0, 40), self._terminate, process, worker)
         return scene.call(process, post(app, "/events", event, gone))
 
-    def _terminate(self, process: Process, worker: Worker) -> None:
-        worker.terminate()
+    def _terminate(self, process: Process, worker: AnyWorker) -> None:
+        if not process.dead:
+            worker.terminate()
         self._scene.loop.call_later(30, self._scene.kill, process, "the grace period is over")
 
     def _ready(self, index: int) -> bool:
@@ -119,17 +126,23 @@ class Pool:
             self._up_at[index] = max(self._up_at[index], now + self._scene.random.uniform(1, 20))
         if now < self._up_at[index]:
             return False
-        self._slots[index] = self._start()
+        self._slots[index] = self._start(index)
         return True
 
-    def _start(self) -> tuple[Process, ASGIApp, Worker]:
+    def _start(self, index: int) -> tuple[Process, ASGIApp, AnyWorker]:
         self._count += 1
         process = Process(f"predictor-{self._count}")
         wiring = self._functions.wiring()
-        worker = Worker(self._scene, process, wiring.store, wiring.storage, wiring.publisher, self._rules)
+        worker = self._worker(index, process, wiring)
         app = Starlette()
         add_events_route(app, lambda: cast("Predictor", worker))  # it has what the route needs
         return process, app, worker
+
+    def _worker(self, index: int, process: Process, wiring: SimWiring) -> AnyWorker:
+        if self._real:
+            folder = self._scratch / f"slot-{index}"
+            return RealWorker(self._scene, process, self._functions.store, wiring, folder)
+        return Worker(self._scene, process, wiring.store, wiring.storage, wiring.publisher, self._rules)
 
     @property
     def busy(self) -> bool:

@@ -40,6 +40,7 @@ class Scene:
     """One run's."""
 
     def __init__(self, seed: int, link: Link, settings: Settings, faults: Faults) -> None:
+        self.seed = seed
         self.loop = new_loop()
         self.link, self.settings, self.faults = link, settings, faults
         self.random = random.Random(f"latencies {seed}")
