@@ -47,6 +47,7 @@ class World:
             (10, self.advance),
             (8, self.reap),
             (5, self.tick),
+            (4, self.audit),
             (7, self.dead_letter),
             (3, self.late),
             (4, self.complete_for_nobody),
@@ -204,6 +205,13 @@ class World:
 
     async def tick(self) -> bool:
         await self.publish(await self.rig.store.tick())
+        return True
+
+    async def audit(self) -> bool:
+        """Whatever goes wrong, the books are right."""
+        audit = await self.rig.store.audit(self.random.choice([1, 5, 200]))
+        assert audit.mended == ()
+        await self.publish(audit.deliveries)
         return True
 
     async def dead_letter(self) -> bool:
