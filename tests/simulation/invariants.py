@@ -56,6 +56,8 @@ def _end(record: Record) -> tuple[str, str, str, int, str]:
 
 def result_is_final(t: Transition, _log: Log, _settings: Settings) -> str | None:
     """What was recorded under a lease is how the job ends."""
+    if t.name == "cancel" and t.was.result and t.was != t.became:
+        return f"{t.job} is cancelled after its result, {t.was.result}"
     for job, was in t.before.records.items():
         now = t.after.records.get(job)
         if was.result and now is not None and was.result not in (now.result, now.status):

@@ -80,9 +80,9 @@ def _outcome(seed: int, mutation: Mutation = NO_MUTATION) -> Result | Failed:
 
 
 def hunt(index: int, seeds: int) -> Failed | None:
-    """In a worker: the first violation that a mutation leads to, from seed 0 on; None: there is none."""
+    """In a worker: the first violation that a mutation leads to within so many seeds; None: there is none."""
     mutation = MUTATIONS[index]
-    for seed in range(seeds):
+    for seed in mutation.seeds(seeds):
         found = _outcome(seed, mutation)
         if isinstance(found, Failed):
             return found
