@@ -23,6 +23,10 @@ __all__ = ["SEAWEED_PORTS", "Command", "free_range", "seaweed", "valkey"]
 SEAWEED_PORTS = 14
 _LOWEST, _HIGHEST = 20_000, 32_000  # below the range from which Linux draws ports of outgoing connections
 
+#: Starts a program in a folder. The path of a socket has 103 bytes at most on macOS and 107 on Linux, too few
+#: for many a data folder; a name has them always.
+_IN_FOLDER = ("/bin/sh", "-c", 'cd "$1" && shift && exec "$@"', "in-folder")
+
 
 @dataclass(frozen=True)
 class Command:
@@ -84,6 +88,7 @@ def seaweed(folder: Path, first_port: int, access_key: str, secret_key: str, buc
     It takes SEAWEED_PORTS ports from `first_port` on. `-disableHttp` closes its other HTTP doors, which
     serve every object without a signature.
     """
+    folder = folder.absolute()
     data, temporary, config = folder / "data", folder / "tmp", folder / "config"
     for made in (data, temporary, config):
         made.mkdir(parents=True, exist_ok=True)
@@ -94,6 +99,8 @@ def seaweed(folder: Path, first_port: int, access_key: str, secret_key: str, buc
         if name != "webdav":
             ports.append(f"-{name}.port.grpc={first_port + 2 * index + 1}")
     argv = [
+        *_IN_FOLDER,
+        str(temporary),
         str(_weed()),
         "-logtostderr=true",
         f"-config_dir={config}",  # its own files, not those of ~/.seaweedfs or /etc
@@ -104,11 +111,11 @@ def seaweed(folder: Path, first_port: int, access_key: str, secret_key: str, buc
         *ports,
         f"-s3.port.iceberg={first_port + 12}",
         f"-s3.port.lance={first_port + 13}",
-        f"-filer.localSocket={temporary / 'filer.sock'}",
+        "-filer.localSocket=filer.sock",
         "-admin.ui=false",
         "-webdav=false",
         "-s3.iam=false",
-        f"-s3.localSocket={temporary / 's3.sock'}",
+        "-s3.localSocket=s3.sock",
         "-disableHttp",
         "-master.telemetry=false",
         "-master.volumeSizeLimitMB=1024",
