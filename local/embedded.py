@@ -10,7 +10,7 @@ import os
 import platform
 import socket
 import sysconfig
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -37,21 +37,25 @@ class Command:
     litter: Sequence[Path] = ()  # what the server leaves behind; to be removed when it has ended
 
 
-def free_range(count: int, host: str = "127.0.0.1") -> int:
-    """The first of `count` ports in a row free now. Raises ConfigurationError where there are none."""
+def free_range(count: int, spared: Collection[int] = ()) -> int:
+    """The first of `count` ports in a row that are free on loopback now.
+
+    `spared` are left out: they may be free, and will be another's. Raises ConfigurationError where there
+    are none.
+    """
     start = _LOWEST + int.from_bytes(os.urandom(2), "big") % (_HIGHEST - _LOWEST - count)
     for offset in range(0, _HIGHEST - _LOWEST, count):
         first = _LOWEST + (start - _LOWEST + offset) % (_HIGHEST - _LOWEST - count)
-        if all(_is_free(host, port) for port in range(first, first + count)):
+        if all(port not in spared and _is_free(port) for port in range(first, first + count)):
             return first
     raise ConfigurationError(f"no {count} ports in a row are free between {_LOWEST} and {_HIGHEST}")
 
 
-def _is_free(host: str, port: int) -> bool:
+def _is_free(port: int) -> bool:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((host, port))
+            probe.bind(("127.0.0.1", port))
         except OSError:
             return False
         return True

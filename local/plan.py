@@ -68,7 +68,7 @@ class _Planner:
         self._folder = folder
         self._address = address
         self._base = base_environ(environ, folder)
-        first = free_range(SEAWEED_PORTS + 5)
+        first = free_range(SEAWEED_PORTS + 5, spared=(address.port,))
         self._s3_port = first
         names = ("valkey", "completion", "reaper", "broker", "predictor")
         self._ports = {name: first + SEAWEED_PORTS + index for index, name in enumerate(names)}
@@ -134,7 +134,7 @@ class _Planner:
             "PORT": str(port),
             "MOCHI_HOST": _LOOPBACK,
             "SCRATCH_DIR": str(self._folder.scratch),
-            # The job at work is given up at once: it cannot end within the time that a stop may take.
+            # The job at work stops at its next step, with a checkpoint. A phase without steps has so long.
             "MOCHI_GRACE_SECONDS": "1",
         }
         ready = http_answers(_LOOPBACK, port, f"/v2/models/{self._settings.pool}/ready")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from local.embedded import free_range
 from tests.servers import s3_server
 
 
@@ -12,3 +13,7 @@ def test_the_object_store_starts_below_a_path_that_no_socket_may_have(tmp_path: 
     folder.mkdir()
     with s3_server(folder):
         assert (folder / "tmp" / "filer.sock").is_socket()
+
+
+def test_a_port_that_is_promised_to_another_is_not_taken() -> None:
+    assert free_range(10, spared=range(20_000, 31_000)) >= 31_000
