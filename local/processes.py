@@ -102,7 +102,8 @@ class Child:
             self._kill()
             self._warden.ended(self.pid)
             for path in self.program.litter:
-                path.unlink(missing_ok=True)
+                with suppress(OSError):  # another user's, say: no reason to keep nothing running any more
+                    path.unlink(missing_ok=True)
         return code
 
     async def until_ready(self) -> bool:

@@ -163,3 +163,13 @@ async def test_litter_is_removed(supervisor: Supervisor, stage: Stage) -> None:
     assert litter.exists()
     await supervisor.stop([])
     assert not litter.exists()
+
+
+async def test_litter_that_cannot_be_removed_keeps_nothing_from_being_started_again(
+    supervisor: Supervisor, stage: Stage
+) -> None:
+    litter = stage.folder / "a.sock"
+    litter.mkdir()
+    await supervisor.start([stage.program("a", litter=[litter])])
+    os.kill(stage.notes("ready")[-1][2], signal.SIGKILL)
+    await eventually(lambda: len(stage.notes("ready")) == 2)
