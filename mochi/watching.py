@@ -81,7 +81,8 @@ async def watch(
         except UnexpectedAnswer:
             break  # no stream of ours; polling tells what is there
         except (Unavailable, Unreachable) as error:
-            await calls.wire.pause(patience.pause_after(error, stream.retry_ms / 1000))
+            pause = patience.pause_after(error, stream.retry_ms / 1000)
+            await calls.wire.pause(min(pause, max(0.0, deadline - TAIL - time.monotonic())))
     async with aclosing(_poll(calls, job_id, stream.last_id, deadline)) as events:
         async for event in events:
             yield event

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 
 import pytest
@@ -18,6 +19,10 @@ from mochi import (
     UnexpectedAnswer,
     Unreachable,
 )
+from mochi.api import Api
+from mochi.calls import Calls
+from mochi.watching import TAIL, wait
+from mochi.wire import Reply, Request
 from tests.mochi.answers import (
     JOB_ID,
     at_work,
@@ -153,6 +158,35 @@ def test_time_runs_out(make: Make, server: FakeServer) -> None:
 def test_a_job_that_has_ended_does_not_time_out(make: Make, server: FakeServer) -> None:
     server.on(JOB, json_answer(completed()))
     assert make(server.url).wait(JOB_ID, timeout=0).status is Status.COMPLETED
+
+
+class NoStream:
+    """A Wire on which there is no stream for 50 s, and then none at all. It notes how long it is to pause."""
+
+    def __init__(self) -> None:
+        self.pauses: list[float] = []
+
+    async def send(self, _request: Request) -> Reply:
+        return Reply(200, {}, json.dumps(completed()).encode())
+
+    async def open(self, _request: Request, _idle: float) -> Reply:
+        return Reply(200, {}) if self.pauses else Reply(503, {"retry-after": "50"})
+
+    async def read(self) -> bytes:
+        return b""
+
+    async def pause(self, seconds: float) -> None:
+        self.pauses.append(seconds)
+
+    async def close(self) -> None:
+        pass
+
+
+async def test_a_server_that_asks_for_patience_does_not_outlast_the_callers_time() -> None:
+    wire = NoStream()
+    job = await wait(Calls(Api.at("http://server"), Retry(), wire), JOB_ID, TAIL + 5)
+    assert job.ended
+    assert 0 < wire.pauses[0] <= 5
 
 
 def test_wait_raises_what_became_of_the_job(make: Make, server: FakeServer) -> None:
