@@ -25,6 +25,8 @@ ADDRESSES = {
     "Service/reaper": "http://reaper",
     "InferenceService/mochi-1": "http://mochi-1",
 }
+#: Seconds from a pod's deletion to its SIGTERM: so long queue-proxy waits for requests on their way.
+QUEUE_PROXY_DRAIN = 30
 #: Types that are published for whoever listens; the system itself needs no consumer of theirs.
 FOR_OTHERS = {f"{TYPE_PREFIX}accepted"}
 
@@ -156,7 +158,7 @@ def test_the_predictors_numbers_fit_together(predictor: Mapping[str, Any]) -> No
     env = {v["name"]: v.get("value") for v in container["env"]}
     triggers = [t for t in load(ROOT / "knative").triggers if t.subscriber.ref == "InferenceService/mochi-1"]
     assert predictor["maxReplicas"] * predictor["containerConcurrency"] == int(env["MOCHI_POOL_LIMIT"])
-    assert int(env["MOCHI_GRACE_SECONDS"]) < predictor["timeout"]
+    assert QUEUE_PROXY_DRAIN + int(env["MOCHI_GRACE_SECONDS"]) < predictor["timeout"]
     assert all((t.delivery.timeout or 0) > predictor["timeout"] for t in triggers)
     assert env["MOCHI_POOL"] == document(ROOT / "kserve/base/inferenceservice.yaml")["metadata"]["name"]
     assert dict(Settings.from_environ({"MOCHI_QUEUES": env["MOCHI_QUEUES"]}).queues) == Settings().queues
