@@ -108,7 +108,6 @@ MUTATIONS: Sequence[Mutation] = (
     Mutation("reap: a result is not completed", "  if job.result then\n    finish(job)\n    return 'completed'\n  elseif", "  if job.result then return 'nothing'\n  elseif"),
     Mutation("reap: a lost lease is no strike", "local function mend_lost_lease(job)\n  strike_lost(job)", "local function mend_lost_lease(job)"),
     Mutation("reap: the third strike is no end", "elseif num(job.strikes) >= STRIKES then", "elseif false then", needs=frozenset({"predictor dies"})),
-    Mutation("reap: the pool is not paused", "    requeue(job)\n    pause_pool()\n    return 'requeued'", "    requeue(job)\n    return 'requeued'", needs=frozenset({"broker loses an event"})),
     Mutation("reap: no new delivery", "  new_delivery(job)\n  job.reissues = int(num(job.reissues) + 1)\n  redis.call('ZADD', CREDITS, due_after(job, UNPUBLISHED), id)", "  job.reissues = int(num(job.reissues) + 1)\n  redis.call('ZADD', CREDITS, due_after(job, UNPUBLISHED), id)"),
     Mutation("reap: frees the credit of a job without an event", "  deliver(job, job.status == 'pending' and 'requested' or 'continued')\n  return 'reissued'", "  redis.call('ZREM', CREDITS, id)\n  return 'reissued'"),
     # 13 requeue
@@ -118,7 +117,6 @@ MUTATIONS: Sequence[Mutation] = (
     # 14 dead letter
     Mutation("dead letter: any delivery", "or num(delivery) < num(job.since)", "", needs=frozenset({"broker gives up waiting"})),
     Mutation("dead letter: beside a live lease", "job.result or leased(job) or not job.since", "job.result or not job.since", needs=frozenset({"broker gives up waiting"})),
-    Mutation("dead letter: beside a result", "terminal(job) or job.result or leased(job)", "terminal(job) or leased(job)", needs=frozenset({"broker gives up waiting"})),
     Mutation("dead letter: the pool is not paused", "      did = 'requeued'\n    end\n    pause_pool()", "      did = 'requeued'\n    end", needs=frozenset({"subscriber fails with 5xx"})),
     Mutation("dead letter: refusals have no end", "num(job.pauses) >= PAUSES", "false", needs=frozenset({"subscriber refuses with 4xx"})),
     # 15 tick
