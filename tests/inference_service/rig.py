@@ -31,7 +31,7 @@ from jobs.storage import VideoStorage
 from jobs.store import Answered, Ignored, JobStore, Lease, NewJob
 from tests.inference_service.support import SPEC
 
-__all__ = ["MakeRig", "Rig", "Script", "Scripted", "Watched", "serving", "until"]
+__all__ = ["MakeRig", "Rig", "Script", "Scripted", "Watched", "real_time", "serving", "until"]
 
 Script: TypeAlias = Callable[[VideoSpec, Progress], None]
 
@@ -213,6 +213,11 @@ class Rig:
     def checkpoints(self, job: Job) -> list[str]:
         """Keys in the object store."""
         return [stored.key for stored in self.storage.list(f"checkpoints/{job.id}/")]
+
+
+def real_time(settings: Settings) -> Callable[[Lease, float], LeaseKeeper]:
+    """A `keep` for tools with another clock: the lease's is the real one."""
+    return lambda lease, _at: LeaseKeeper(lease, lambda: JobStore.connect(settings), time.monotonic())
 
 
 MakeRig: TypeAlias = Callable[[VideoPipeline], Rig]

@@ -11,7 +11,7 @@ import httpx
 import pytest
 from kserve import InferInput, InferRequest, InferResponse
 
-from eventing.events import TYPE_PREFIX
+from eventing.events import TYPE_PREFIX, outcome_of
 from inference_service.events import InternalError
 from inference_service.model import JobCancelled, JobFailed, MochiModel
 from inference_service.pipeline import OutOfMemory, Progress
@@ -20,7 +20,7 @@ from jobs.errors import InvalidRequest, PoolBusy, StoreUnavailable
 from jobs.job import Status
 from jobs.request import VideoSpec
 from jobs.store import Answered, Ignored, JobStore, Lease
-from tests.inference_service.rig import Rig, Scripted
+from tests.inference_service.rig import Rig, Scripted, real_time
 from tests.inference_service.support import SPEC
 
 
@@ -170,3 +170,27 @@ async def test_a_defect_shows_no_internals(rig: Rig) -> None:
     with pytest.raises(InternalError, match="log") as raised:
         await broken.predict(call())
     assert raised.value.__cause__ is None
+
+
+async def test_a_call_longer_than_a_slice_follows_its_job_to_the_end(rig: Rig, pipeline: Scripted) -> None:
+    seconds = iter(range(0, 100_000, 10))
+    rig.change(clock=lambda: float(next(seconds)), slice_seconds=200.0, keep=real_time(rig.settings))
+    model = MochiModel("mochi-1", rig.predictor, tuple(rig.settings.queues), 600)
+    call_ = asyncio.create_task(model.predict(call(num_inference_steps=8)))
+    handled = 0
+    while not call_.done():
+        await asyncio.sleep(0.01)  # this is the Broker, which polls nobody
+        for event in rig.publisher.events[handled:]:
+            handled += 1
+            if event.type == f"{TYPE_PREFIX}continued":
+                delivery = int(event.extensions["delivery"])
+                reply = await rig.predictor.handle(event.subject, delivery)
+                assert reply is not None
+                await rig.predictor.publish(reply)
+            else:
+                await rig.store.complete(event.subject, outcome_of(event))
+    answer = await call_
+    assert isinstance(answer, dict)
+    assert answer["predictions"][0]["job"]["status"] == "completed"
+    assert len(pipeline.starts) > 1
+    assert pipeline.steps == list(range(1, 9))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -216,6 +217,49 @@ async def test_at_sigterm_the_job_is_handed_over_and_published_where_its_connect
             assert await server.process.wait() == 0
     assert types == ["continued"]
     assert list((model_scratch / "work").iterdir()) == []
+
+
+@pytest.mark.timeout(240)
+async def test_after_kill_9_another_process_makes_the_same_video_from_the_checkpoint(
+    settings: Settings, store: JobStore, storage: VideoStorage, model_scratch: Path, tmp_path: Path
+) -> None:
+    spec = {"width": 96, "height": 96, "num_frames": 61, "num_inference_steps": 50}
+    short = {"MOCHI_LEASE_SECONDS": "2", "MOCHI_CHECKPOINT_SECONDS": "1"}
+    job = await submit(store, **spec)
+    first = environ(settings, model_scratch, free_port()) | short
+    # Another host: it has the model, and nothing of the job.
+    other = tmp_path / "other host"
+    shutil.copytree(model_scratch / "models", other / "models")
+    second = environ(settings, other, free_port()) | short
+    async with running(first, tmp_path / "first") as killed:
+        await killed.answers(READY, 200)
+        work = asyncio.create_task(killed.events(job))
+
+        async def checkpointed() -> bool:
+            assert not work.done()
+            return '"event":"checkpoint"' in killed.log.read_text("utf-8").replace(": ", ":")
+
+        await until(checkpointed)
+        killed.process.kill()
+        with pytest.raises(httpx.TransportError):
+            await work
+    async with running(second, tmp_path / "second") as server:
+        await server.answers(READY, 200)
+
+        async def completed() -> bool:
+            answer = await server.events(job)
+            return bool(answer.headers.get("ce-type") == f"{TYPE_PREFIX}completed")
+
+        await until(completed)  # once the lease of the dead has run out
+        assert '"event":"resumed"' in server.log.read_text("utf-8").replace(": ", ":")
+        ended = await store.claim(job.id, "test")
+        assert isinstance(ended, Answered)
+        assert ended.delivery.outcome is not None
+        await store.complete(job.id, ended.delivery.outcome)
+        whole = await server.events(await submit(store, **spec))
+    assert ended.delivery.outcome.artifact is not None
+    assert ended.delivery.outcome.artifact.etag == whole.json()["video"]["etag"]
+    assert list(storage.list(f"checkpoints/{job.id}/")) == []
 
 
 async def test_kserves_own_routes(

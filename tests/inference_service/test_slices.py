@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import threading
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import structlog
+from prometheus_client import REGISTRY
 
 from inference_service.job_files import JobFiles
 from inference_service.lease_keeper import PHASE_LIMITS, LeaseKeeper
@@ -23,7 +26,7 @@ from jobs.request import VideoSpec
 from jobs.settings import Settings
 from jobs.storage import StoredObject, VideoStorage
 from jobs.store import JobStore, Lease
-from tests.inference_service.rig import MakeRig, Rig, Scripted, until
+from tests.inference_service.rig import MakeRig, Rig, Scripted, real_time, until
 from tests.inference_service.support import SPEC
 
 pytestmark = pytest.mark.filterwarnings("ignore:In CPU autocast:UserWarning")
@@ -388,6 +391,69 @@ async def test_a_death_while_uploading_does_not_decode_again_and_a_stale_predict
     assert rig.storage.head(outcome.artifact.key) is not None
 
 
+# A full scratch volume
+
+
+@pytest.fixture
+def full() -> Iterator[None]:
+    """No file of this process may be larger than 100 kB, as on a volume that has no more room."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+LARGE = replace(SPEC, width=128, height=128, num_frames=61)
+
+
+@pytest.mark.usefixtures("full")
+async def test_a_job_goes_on_where_its_frames_cannot_be_kept(rig: Rig) -> None:
+    job = await rig.submit(LARGE)
+    with structlog.testing.capture_logs() as logs:
+        replies = await rig.to_the_end(job)
+    assert replies[-1].kind is EventKind.COMPLETED
+    assert [line["consequence"] for line in logs if line["event"] == "scratch_full"] == [
+        "the decoded frames are not kept"
+    ]
+    assert await rig.files() == []
+
+
+@pytest.mark.usefixtures("full")
+async def test_a_video_that_cannot_be_written_fails_the_job_with_the_reason(make_rig: MakeRig) -> None:
+    class Noise(Scripted):
+        def decode(self, spec: VideoSpec, latents: Latents, progress: Progress) -> Frames:
+            shape = super().decode(spec, latents, progress).shape
+            return np.random.default_rng(1).integers(0, 256, shape, np.uint8)
+
+    rig = make_rig(Noise())
+    replies = await rig.to_the_end(await rig.submit(LARGE))
+    outcome = replies[-1].outcome
+    assert outcome is not None
+    assert outcome.error is not None
+    assert outcome.error.code == "scratch_full"
+    assert "scratch volume" in outcome.error.message
+    assert await rig.files() == []
+
+
+@pytest.mark.usefixtures("steps_of_100_seconds")
+async def test_it_is_measured(rig: Rig) -> None:
+    def value(name: str) -> float:
+        return REGISTRY.get_sample_value(name) or 0.0
+
+    names = (
+        "mochi_slices_total",
+        "mochi_resumed_steps_total",
+        "mochi_checkpoint_seconds_count",
+        "mochi_checkpoint_bytes_total",
+    )
+    before = [value(name) for name in names]
+    await rig.to_the_end(await rig.submit(LONG))
+    grown = [value(name) - old for name, old in zip(names, before, strict=True)]
+    assert grown[:2] == [5, 2 + 4 + 6 + 8]
+    assert grown[2] >= 4
+    assert grown[3] > 0
+
+
 # The real pipeline, with the tiny model: each way to be interrupted, and the same video
 
 
@@ -496,10 +562,6 @@ async def by_a_lost_lease(rig: Rig, pipeline: Hooked, job: Job) -> int:
         again = await rig.store.yield_(thief)
         assert again is not None
         return again.delivery
-
-
-def real_time(settings: Settings) -> Callable[[Lease, float], LeaseKeeper]:
-    return lambda lease, _at: LeaseKeeper(lease, lambda: JobStore.connect(settings), time.monotonic())
 
 
 @pytest.mark.parametrize("settings_changes", [{"lease_seconds": 2}])

@@ -1,0 +1,128 @@
+"""Saving in the background: the newest wins, one at a time, and the job points only to what is durable."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import structlog
+
+from inference_service.checkpoints import Identity
+from inference_service.job_files import JobFiles
+from inference_service.pace import Pace
+from inference_service.pipeline import Latents
+from inference_service.saver import Saver
+from jobs.memory_storage import MemoryVideoStorage
+from jobs.storage import StoredObject
+from jobs.store import Lease
+from tests.inference_service.rig import Rig, until
+
+if TYPE_CHECKING:
+    from jobs.store import JobStore
+
+
+def latents(step: int) -> Latents:
+    return Latents(step, "U8", (1,), bytes([step]))
+
+
+class Slow(MemoryVideoStorage):
+    """Takes an object when it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun: list[str] = []
+        self.go_on = threading.Event()
+        self.at_once = self.most_at_once = 0
+
+    def put(self, key: str, source: Path | bytes, content_type: str) -> StoredObject:
+        self.begun.append(key)
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        assert self.go_on.wait(30)
+        self.at_once -= 1
+        return super().put(key, source, content_type)
+
+
+async def lease_of(rig: Rig) -> Lease:
+    job = await rig.submit()
+    lease = await rig.store.claim(job.id, "test")
+    assert isinstance(lease, Lease)
+    return lease
+
+
+def saver_of(rig: Rig, lease: Lease, storage: MemoryVideoStorage, store: JobStore | None = None) -> Saver:
+    identity = Identity.of(lease.job, {})
+    pace = Pace(rig.tools.pipeline.profile)
+    return Saver(lease, identity, store or rig.store, storage, rig.tools.files, pace, time.monotonic)
+
+
+async def test_the_newest_wins_and_one_is_saved_at_a_time(rig: Rig) -> None:
+    storage, lease = Slow(), await lease_of(rig)
+    saver = saver_of(rig, lease, storage)
+    saver.offer(latents(1))
+
+    async def begun() -> bool:
+        return bool(storage.begun)
+
+    await until(begun)
+    for step in (2, 3, 4):
+        saver.offer(latents(step))
+    assert "checkpoint" not in await rig.record(lease.job), "it is not durable yet"
+    storage.go_on.set()
+    assert await saver.save(latents(5), 30)
+    assert [key.split("/")[-2] for key in storage.begun] in (
+        ["step-1", "step-5"],
+        ["step-1", "step-4", "step-5"],
+    )
+    assert storage.most_at_once == 1
+    assert [stored.key for stored in storage.list("checkpoints/")] == [storage.begun[-1]]
+    assert len([p for p in rig.scratch.rglob("*") if p.is_file()]) == 1
+    record = await rig.record(lease.job)
+    assert (record["checkpoint"], record["checkpoint_step"]) == (storage.begun[-1], "5")
+    assert storage.begun[-1].startswith(f"checkpoints/{lease.job.id}/1-{lease.token}/")
+
+
+async def test_the_checkpoint_of_a_lost_lease_is_not_pointed_to(rig: Rig) -> None:
+    lease = await lease_of(rig)
+    saver = saver_of(rig, lease, storage := MemoryVideoStorage())
+    await rig.store.yield_(lease)
+    assert not await saver.save(latents(1), 30)
+    assert "checkpoint" not in await rig.record(lease.job)
+    assert not await saver.save(latents(2), 30), "it begins no more"
+    assert len(list(storage.list("checkpoints/"))) == 1
+
+
+async def test_patience_has_an_end(rig: Rig) -> None:
+    saver = saver_of(rig, await lease_of(rig), storage := Slow())
+    assert not await saver.save(latents(1), 0.05)
+    saver.close()
+    storage.go_on.set()
+    await saver.idle()
+
+
+async def test_without_a_scratch_volume_it_is_in_the_object_store_and_said_once(rig: Rig) -> None:
+    lease = await lease_of(rig)
+    rig.scratch.mkdir()
+    (rig.scratch / "jobs").write_text("no folder")
+    rig.change(files=JobFiles(rig.scratch / "jobs"))
+    saver = saver_of(rig, lease, MemoryVideoStorage())
+    with structlog.testing.capture_logs() as logs:
+        assert await saver.save(latents(1), 30)
+        assert await saver.save(latents(2), 30)
+    assert [line["event"] for line in logs].count("scratch_unwritable") == 1
+
+
+@pytest.mark.parametrize("step", [0, 3])
+async def test_a_step_that_the_job_does_not_have_is_refused(rig: Rig, step: int) -> None:
+    lease = await lease_of(rig)
+    storage = MemoryVideoStorage()
+    await saver_of(rig, lease, storage).save(latents(step), 30)
+    await rig.store.yield_(lease)
+    again = await rig.store.claim(lease.job.id, "test")
+    assert isinstance(again, Lease)
+    with structlog.testing.capture_logs() as logs:
+        assert await saver_of(rig, again, storage).load(0, lambda: None) is None
+    assert [line["event"] for line in logs][-1] == "checkpoint_ignored"
