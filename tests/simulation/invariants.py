@@ -203,7 +203,7 @@ def an_event_carries_its_time(t: Transition, _log: Log, _settings: Settings) -> 
 
 
 def a_checkpoint_is_durable(t: Transition, log: Log, _settings: Settings) -> str | None:
-    """The pointer moves forward, and a lease begins at the newest checkpoint that was accepted."""
+    """A lease begins at the newest checkpoint that was accepted, and that is stored when it is pointed to."""
     if t.name == "claim" and t.tag == "lease" and t.became.checkpoint_step < log.kept.get(t.job, 0):
         return f"{t.job} starts at {t.became.checkpoint_step}, but {log.kept[t.job]} steps were kept"
     return None
@@ -387,8 +387,9 @@ class Invariants:
         stored = key in self._objects.bodies
         self.hold("a_checkpoint_is_durable", None if stored else f"{key} is not stored")
         if step > self._log.kept.get(t.job, 0):
-            self._log.kept[t.job] = step
             self._log.fruitless[t.job] = 0
+        # It goes back where the one before could not be read for long, and the job was begun again.
+        self._log.kept[t.job] = step
 
     def _video(self, record: Record) -> str | None:
         key = "/".join(record.s3_url.split("/")[3:])
