@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 
 from jobs.errors import ConfigurationError, StorageUnavailable, StoreUnavailable
 from jobs.settings import Settings
 from local.errors import CannotStart
 
-__all__ = ["check_installed", "check_storage", "check_store"]
+__all__ = ["check_installed", "check_queues", "check_storage", "check_store"]
 
 #: One module of each thing that the extras of `local` bring.
 _MODULES = ("av", "boto3", "diffusers", "functions_framework", "kserve", "redis", "torch", "uvicorn", "yaml")
@@ -24,6 +24,26 @@ def check_installed(modules: tuple[str, ...] = _MODULES) -> None:
         raise CannotStart(
             f"not installed: {', '.join(missing)}: run `pip install 'mochi-functions[local]'` first"
         )
+
+
+def check_queues(settings: Settings, environ: Mapping[str, str]) -> None:
+    """Raise CannotStart where no Trigger takes the events of a queue: its jobs would wait for ever."""
+    from eventing.events import Requested
+    from local.broker.settings import manifests_folder
+    from local.manifests import load
+
+    folder = manifests_folder(environ)
+    try:
+        triggers = load(folder).triggers
+    except ConfigurationError as error:
+        raise CannotStart(f"MOCHI_MANIFESTS: {error}") from None
+    for queue in settings.queues:
+        event = {"type": Requested.type, "queue": queue}
+        if not any(trigger.filter.matches(event) for trigger in triggers):
+            raise CannotStart(
+                f"MOCHI_QUEUES: no Trigger in {folder} takes the events of {queue!r}: leave that queue out, "
+                "or set MOCHI_MANIFESTS to a folder with a Trigger for it"
+            )
 
 
 async def check_store(settings: Settings) -> None:

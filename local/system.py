@@ -10,7 +10,7 @@ from pathlib import Path
 from jobs.errors import ConfigurationError
 from jobs.settings import Settings
 from local.api_address import ApiAddress, check_free
-from local.checks import check_installed, check_storage, check_store
+from local.checks import check_installed, check_queues, check_storage, check_store
 from local.data_folder import DataFolder, opened
 from local.environment import base_environ
 from local.errors import CannotStart
@@ -57,6 +57,7 @@ async def running(
     """
     check_installed()
     settings = _settings(wanted.environ)
+    check_queues(settings, wanted.environ)
     async with opened(wanted.data_dir, wanted.purpose) as folder:
         check_free(wanted.address)
         plan = _plan(wanted, settings, folder)

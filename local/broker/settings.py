@@ -10,7 +10,7 @@ from typing import Self
 from jobs.settings import Settings
 from local.broker.routes import parse_addresses
 
-__all__ = ["BrokerSettings"]
+__all__ = ["BrokerSettings", "manifests_folder"]
 
 #: The wheel carries the manifests inside of the package; in a checkout they are beside it.
 _PACKAGED = Path(__file__).resolve().parents[1] / "knative"
@@ -34,13 +34,18 @@ class BrokerSettings:
     def from_environ(cls, environ: Mapping[str, str]) -> Self:
         """Read them. Raises ConfigurationError, which names the setting."""
         system = Settings.from_environ(environ)
-        folder = environ.get("MOCHI_MANIFESTS", "").strip()
         return cls(
             redis_url=system.redis_url,
             host=system.host if environ.get("MOCHI_HOST", "").strip() else _HOST,
             port=system.port,
-            manifests=Path(folder) if folder else _MANIFESTS,
+            manifests=manifests_folder(environ),
             addresses=parse_addresses(environ.get("MOCHI_ADDRESSES", "")),
             log_format=system.log_format,
             log_level=system.log_level,
         )
+
+
+def manifests_folder(environ: Mapping[str, str]) -> Path:
+    """MOCHI_MANIFESTS, or the folder that comes along."""
+    folder = environ.get("MOCHI_MANIFESTS", "").strip()
+    return Path(folder) if folder else _MANIFESTS
