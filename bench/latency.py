@@ -29,11 +29,10 @@ def measure(url: str, predictor_log: Path) -> Iterator[Row]:
         for number in range(_WARM_UP + _COUNT):
             sent = time.time()
             accepted = client.submit("a red circle", num_frames=7, num_inference_steps=2)
-            answered = time.time()
             job = _end(client, accepted)
             seen = time.time()
-            if number >= _WARM_UP and job.started_at is not None:
-                to_start.append(job.started_at.timestamp() - answered)
+            if number >= _WARM_UP and job.started_at is not None and job.created_at is not None:
+                to_start.append((job.started_at - job.created_at).total_seconds())
                 totals.append(seen - sent)
                 ended[job.id] = seen
     recorded = _recorded(predictor_log)
