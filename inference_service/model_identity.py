@@ -25,7 +25,11 @@ def model_identity(
 
     The digest is over the name, shape and type of each weight, and a sample of its numbers.
     """
-    digest = hashlib.sha256(json.dumps(configurations, sort_keys=True, default=str).encode())
+    digest = hashlib.sha256()
+    for part, configuration in sorted(configurations.items()):
+        # What begins with an underscore is about the files, such as the folder that they were loaded from.
+        facts = {name: value for name, value in configuration.items() if not name.startswith("_")}
+        digest.update(f"{part} {json.dumps(facts, sort_keys=True, default=str)}".encode())
     for part, module in sorted(parts.items()):
         for name, weight in sorted(module.state_dict().items()):
             digest.update(f"{part}.{name} {weight.dtype} {tuple(weight.shape)}".encode())
