@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mochi.api import problem_of
 from mochi.calls import Calls
@@ -129,11 +129,12 @@ async def _listen(
 
 async def _poll(calls: Calls, job_id: str, last_id: str, deadline: float) -> AsyncGenerator[Event, None]:
     """The changes that polling sees, until the deadline."""
+    once = replace(calls, retry=replace(calls.retry, attempts=1))  # the pauses here know the deadline
     patience, pause = Patience(calls.retry), POLL / 8
     while True:
         asked = 0.0
         try:
-            job = await calls.get(job_id)
+            job = await once.get(job_id)
         except (Unavailable, Unreachable) as error:
             asked = patience.pause_after(error)
         else:

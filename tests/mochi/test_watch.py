@@ -163,11 +163,12 @@ def test_a_job_that_has_ended_does_not_time_out(make: Make, server: FakeServer) 
 class NoStream:
     """A Wire on which there is no stream for 50 s, and then none at all. It notes how long it is to pause."""
 
-    def __init__(self) -> None:
+    def __init__(self, job: Reply) -> None:
+        self.job = job
         self.pauses: list[float] = []
 
     async def send(self, _request: Request) -> Reply:
-        return Reply(200, {}, json.dumps(completed()).encode())
+        return self.job
 
     async def open(self, _request: Request, _idle: float) -> Reply:
         return Reply(200, {}) if self.pauses else Reply(503, {"retry-after": "50"})
@@ -183,10 +184,17 @@ class NoStream:
 
 
 async def test_a_server_that_asks_for_patience_does_not_outlast_the_callers_time() -> None:
-    wire = NoStream()
+    wire = NoStream(Reply(200, {}, json.dumps(completed()).encode()))
     job = await wait(Calls(Api.at("http://server"), Retry(), wire), JOB_ID, TAIL + 5)
     assert job.ended
     assert 0 < wire.pauses[0] <= 5
+
+
+async def test_nor_does_it_while_the_job_is_polled() -> None:
+    wire = NoStream(Reply(503, {"retry-after": "7"}))
+    with pytest.raises(Timeout):
+        await wait(Calls(Api.at("http://server"), Retry(), wire), JOB_ID, 0)
+    assert wire.pauses == []
 
 
 def test_wait_raises_what_became_of_the_job(make: Make, server: FakeServer) -> None:
