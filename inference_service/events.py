@@ -26,6 +26,8 @@ __all__ = ["NotLoaded", "add_events_route"]
 
 _BODY_LIMIT = 64 * 1024  # bytes; our events are a few hundred
 _JOB_ID = re.compile(r"[0-9a-f]{32}")
+#: Redis' scripts count in doubles, and Python refuses thousands of digits.
+_DELIVERY = re.compile(r"[0-9]{1,16}")
 _TYPES = tuple(f"{TYPE_PREFIX}{kind}" for kind in (EventKind.REQUESTED, EventKind.CONTINUED))
 
 log = structlog.get_logger(__name__)
@@ -115,4 +117,4 @@ def _wanted(event: Event) -> tuple[str, int]:
     if faults:
         raise InvalidEvent(faults)
     delivery = event.extensions.get("delivery", "")
-    return str(job_id), int(delivery) if delivery.isascii() and delivery.isdigit() else 0
+    return str(job_id), int(delivery) if _DELIVERY.fullmatch(delivery) else 0

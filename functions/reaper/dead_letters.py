@@ -6,7 +6,6 @@ characters).
 
 from __future__ import annotations
 
-import json
 from base64 import b64decode
 from codecs import getincrementaldecoder
 
@@ -14,6 +13,7 @@ import structlog
 
 from eventing.dispatch import dispatch
 from eventing.events import TYPE_PREFIX, Event
+from eventing.payload import json_of
 from functions.job_ids import is_job_id
 from functions.reaper.tick import SOURCE
 from functions.wiring import Wiring
@@ -26,6 +26,7 @@ __all__ = ["DeadLetters", "reason_of", "status_code_of"]
 #: Only these ask for a GPU. A terminal event that is lost is made up for by the tick.
 _TYPES = frozenset(f"{TYPE_PREFIX}{kind}" for kind in (EventKind.REQUESTED, EventKind.CONTINUED))
 _MAX_REASON = 300  # characters; people read it
+_MAX_DIGITS = 16  # of a number in an extension: Redis' scripts count in doubles, Python refuses thousands
 
 log = structlog.get_logger(__name__)
 
@@ -50,7 +51,7 @@ class DeadLetters:
             reason=reason,
         )
         known = event.type in _TYPES and isinstance(job_id, str) and is_job_id(job_id)
-        if not known or not (delivery.isascii() and delivery.isdigit()):
+        if not known or not _is_number(delivery):
             dead.warning("dead_letter_ignored")
             return
         try:
@@ -65,20 +66,24 @@ class DeadLetters:
 def status_code_of(event: Event) -> int:
     """The status of the last answer; 0: there was none."""
     code = event.extensions.get("knativeerrorcode", "")
-    return int(code) if code.isascii() and code.isdigit() and len(code) <= 3 else 0
+    return int(code) if _is_number(code) and len(code) <= 3 else 0
 
 
 def reason_of(event: Event) -> str:
     """Why the last delivery failed, for people: a problem's detail, or what was answered."""
     text = _decoded(event.extensions.get("knativeerrordata", ""))
     try:
-        answered = json.loads(text)
-    except ValueError:  # cut off, or no JSON at all
+        answered = json_of(text)
+    except ValueError:  # cut off, no JSON at all, or nested without an end
         answered = None
     if isinstance(answered, dict) and isinstance(answered.get("detail"), str):
         text = answered["detail"]
     text = " ".join(text.split())[:_MAX_REASON]
     return text or "the event could not be delivered"
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS
 
 
 def _decoded(data: str) -> str:

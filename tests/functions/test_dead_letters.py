@@ -130,6 +130,16 @@ async def test_what_asks_for_no_gpu_is_only_logged(door: httpx.AsyncClient, reap
     assert (line["job"], line["code"], line["type"]) == ("b" * 32, 503, "dev.mochi.generation.failed")
 
 
+@pytest.mark.parametrize("delivery", ["", "-1", "x", "²", "9" * 17, "9" * 5000])
+async def test_a_delivery_that_is_no_number_of_ours_is_only_logged(
+    door: httpx.AsyncClient, reaper: Function, store: JobStore, delivery: str
+) -> None:
+    event = event_for(Delivery(EventKind.REQUESTED, (await given(store)).id, "short-low", 1, 1), SOURCE)
+    event = replace(event, extensions={**event.extensions, "delivery": delivery})
+    assert (await posted(door, dead(event, "503", b""))).status_code == 204
+    assert reaper.lines("dead_letter_ignored")[-1]["job"] == event.subject
+
+
 async def test_what_is_no_event_is_400(door: httpx.AsyncClient) -> None:
     answer = await door.post("/dead-letters", json={"job_id": "0" * 32})
     assert answer.status_code == 400
@@ -162,6 +172,11 @@ def test_the_status_of_the_last_answer(code: str, status: int) -> None:
 )
 def test_the_reason_is_for_people(answered: bytes, reason: str) -> None:
     assert reason_of(event_with(knativeerrordata=b64encode(answered).decode()[:1024])) == reason
+
+
+def test_a_reason_that_is_nested_without_end_is_shown_as_it_is() -> None:
+    nested = "[" * 30_000  # no Knative sends that much, but whoever reaches us may
+    assert reason_of(event_with(knativeerrordata=b64encode(nested.encode()).decode())) == nested[:300]
 
 
 @pytest.mark.parametrize("plain", ["connection refused!", "connect"])

@@ -96,6 +96,13 @@ async def test_what_can_never_work_is_400_and_says_why(
     assert pipeline.calls == []
 
 
+@pytest.mark.parametrize("delivery", ["x", "-1", "9" * 17, "9" * 5000])
+async def test_a_delivery_that_is_no_number_of_ours_is_none(rig: Rig, url: str, delivery: str) -> None:
+    job = await rig.submit()
+    answer = await post(url, binary(job, **{"ce-delivery": delivery}), {"job_id": job.id})
+    assert (answer.status_code, answer.headers["ce-type"]) == (200, f"{TYPE_PREFIX}completed")
+
+
 async def test_no_model_yet_is_503() -> None:
     app = Starlette()
     add_events_route(app, lambda: None)
