@@ -163,19 +163,23 @@ class Predictor:
 
     async def _gpu_in_time(self, delivery: int) -> bool:
         """Take the GPU's lock, unless the delivery's budget holds no step any more by then."""
+        place = asyncio.create_task(self._lock.acquire())  # first come, first served
+        in_time = False
+        try:
+            left = await self._seconds_to_wait(delivery)
+            if left > 0:
+                await asyncio.wait({place}, timeout=left)
+            in_time = left > 0 and place.done()
+            return in_time
+        finally:
+            if not in_time and not place.cancel():
+                self._lock.release()
+
+    async def _seconds_to_wait(self, delivery: int) -> float:
         whole = self.tools.slice_seconds
         # A model whose step is longer than a slice works all the same, a step a slice.
         left = whole - min(self._pace.longest_step(), whole / 2)
-        if delivery:
-            left -= (await self.tools.store.now_us() - delivery) / 1e6
-        if left <= 0:
-            return False
-        try:
-            async with asyncio.timeout(left):
-                await self._lock.acquire()
-        except TimeoutError:
-            return False
-        return True
+        return left - (await self.tools.store.now_us() - delivery) / 1e6 if delivery else left
 
     async def _turn(self, job_id: str, delivery: int) -> Delivery | None:
         claimed_at = self.tools.clock()
