@@ -55,13 +55,13 @@ class Watch:
         channel, flag = f"job:{job_id}", asyncio.Event()
         flags = self._flags.setdefault(channel, set())
         flags.add(flag)
-        if channel in self._confirmed:
-            flag.set()
-        if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._listen(), name="job-changes")
-        elif len(flags) == 1:
-            await self._say("SUBSCRIBE", channel)
         try:
+            if channel in self._confirmed:
+                flag.set()
+            if self._task is None or self._task.done():
+                self._task = asyncio.create_task(self._listen(), name="job-changes")
+            elif len(flags) == 1:
+                await self._say("SUBSCRIBE", channel)
             yield flag
         finally:
             flags.discard(flag)

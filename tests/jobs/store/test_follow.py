@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import cast
 
 import pytest
+from redis.asyncio.connection import AbstractConnection
 
 from jobs.errors import JobNotFound
+from jobs.follow import Watch
 from jobs.job import Change, Job, Phase, Status
 from tests.jobs.store.support import T0, Rig, done, until
 
@@ -172,3 +175,45 @@ async def test_a_watcher_that_leaves_leaves_nothing(rig: Rig) -> None:
     await until(lambda: subscribed(rig, 0))
     await work(rig, job)
     assert states(await collect(rig.store.follow(job.id))) == STATES
+
+
+class Slow:
+    """A connection that takes nothing while `open` is not set, and says nothing."""
+
+    def __init__(self) -> None:
+        self.open = asyncio.Event()
+        self.tried = asyncio.Event()
+        self.said: list[tuple[str, ...]] = []
+
+    async def connect(self) -> None:
+        pass
+
+    async def send_command(self, *command: str, check_health: bool) -> None:
+        assert not check_health
+        self.said.append(command)
+        self.tried.set()
+        if command[0] == "SUBSCRIBE":
+            await self.open.wait()
+
+    async def read_response(self, **_options: object) -> None:
+        await asyncio.Event().wait()
+
+    async def disconnect(self) -> None:
+        pass
+
+
+async def test_a_watcher_that_leaves_while_it_comes_leaves_nothing() -> None:
+    connection = Slow()
+    connection.open.set()
+    watch = Watch(lambda: cast(AbstractConnection, connection))
+    async with watch.of("first"):
+        await connection.tried.wait()
+        connection.open.clear()
+        connection.tried.clear()
+        coming = asyncio.create_task(watch.of("second").__aenter__())
+        await connection.tried.wait()
+        coming.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await coming
+        assert connection.said[-2:] == [("SUBSCRIBE", "job:second"), ("UNSUBSCRIBE", "job:second")]
+    await watch.close()
