@@ -34,9 +34,20 @@ class Reaper:
     def __init__(self, wiring: Wiring) -> None:
         self._wiring = wiring
         self._sweep = Sweep(wiring)
+        self._round = asyncio.Lock()
 
     async def tick(self) -> None:
-        """One round. Raises StoreUnavailable."""
+        """One round; nothing while one is at work. Raises StoreUnavailable.
+
+        A round that removes much takes longer than the PingSource waits, which then asks again.
+        """
+        if self._round.locked():
+            log.info("round_at_work")
+            return
+        async with self._round:
+            await self._tick()
+
+    async def _tick(self) -> None:
         reaped = await self._reap_all()
         deliveries = await self._wiring.store.tick()
         await dispatch(self._wiring.store, self._wiring.publisher, SOURCE, deliveries)
