@@ -32,6 +32,7 @@ def s3_client(settings: Settings, endpoint: str | None, limits: Mapping[str, Any
         session = Session(
             aws_access_key_id=settings.aws_access_key_id or None,
             aws_secret_access_key=settings.aws_secret_access_key or None,
+            aws_session_token=settings.aws_session_token or None,
             region_name=settings.aws_region,
         )
         config = Config(**_options(endpoint), **limits)

@@ -46,9 +46,10 @@ class Settings:
     aws_s3_bucket: str = "videos"
     aws_access_key_id: str = ""
     aws_secret_access_key: str = field(default="", repr=False)
+    aws_session_token: str = field(default="", repr=False)  # of credentials that are valid for a while
     aws_region: str = "us-east-1"
     s3_public_endpoint: str | None = None  # presigned URLs are signed for it; None: aws_s3_endpoint
-    scratch_dir: Path = Path("/tmp/mochi")  # noqa: S108  # nothing in it is secret or needed twice
+    scratch_dir: Path = Path("/tmp/mochi")  # noqa: S108  # whoever works on a job next can do without it
     model_name: str = DEFAULT_MODEL  # a hub repository, tiny-mochi, or none (no model, for benchmarks)
     model_dir: Path | None = None  # a diffusers folder; wins over model_name
     hf_token: str | None = field(default=None, repr=False)
@@ -67,7 +68,7 @@ class Settings:
     presign_seconds: int = 3600  # validity of a presigned URL
     host: str = "0.0.0.0"  # the predictor's  # noqa: S104  # a container's port is reached from outside
     port: int = 8080  # the predictor's; PORT
-    grace_seconds: int = 30  # on SIGTERM the job at work may go on for this long
+    grace_seconds: int = 30  # on SIGTERM a phase without steps may go on for this long
     log_format: str = "auto"  # json | console | auto (console on a terminal)
     log_level: str = "info"
 
@@ -82,6 +83,7 @@ class Settings:
             aws_s3_bucket=read("AWS_S3_BUCKET", bucket, default.aws_s3_bucket),
             aws_access_key_id=read("AWS_ACCESS_KEY_ID", token, ""),
             aws_secret_access_key=read("AWS_SECRET_ACCESS_KEY", secret, ""),
+            aws_session_token=read("AWS_SESSION_TOKEN", token, ""),
             aws_region=read("AWS_REGION", dns_label, default.aws_region),
             s3_public_endpoint=read("MOCHI_S3_PUBLIC_ENDPOINT", endpoint, None),
             scratch_dir=read("SCRATCH_DIR", path, default.scratch_dir),

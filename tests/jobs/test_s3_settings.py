@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -102,3 +102,9 @@ def test_aws_itself_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
     url = urlsplit(storage.presign("videos/1/video.mp4", 60))
     assert (url.scheme, url.netloc) == ("https", "s3.eu-west-1.amazonaws.com")
     assert url.path == "/videos/videos/1/video.mp4"
+
+
+def test_temporary_credentials_sign_with_their_token() -> None:
+    settings = Settings(aws_access_key_id="a", aws_secret_access_key="b", aws_session_token="c")
+    url = urlsplit(S3VideoStorage(settings).presign("videos/1/video.mp4", 60))
+    assert parse_qs(url.query)["X-Amz-Security-Token"] == ["c"]
