@@ -22,7 +22,6 @@ from redis import Redis
 from bench.table import Row, milliseconds
 from jobs.connection import pool_text
 from jobs.job import Artifact, Outcome, ResultKind
-from jobs.records import spec_text
 from jobs.request import VideoSpec
 from jobs.scripts import transitions
 from jobs.settings import Settings
@@ -93,7 +92,7 @@ class _Backlog:
         pipe = redis.pipeline(transaction=False)
         for new in map(_new, ids):
             estimate = round(new.estimate_seconds * 1e6)
-            given = (new.id, new.spec.queue, spec_text(new.spec), estimate, "", "", "", "", 0)
+            given = (new.id, new.spec.queue, new.spec.to_json(), estimate, "", "", "", "", 0)
             pipe.evalsha(script.sha, 0, "submit", text, *map(str, given))
         for answer in pipe.execute():
             if answer[0] != b"created":

@@ -27,7 +27,7 @@ from jobs.job import (
 from jobs.pools import PoolView
 from jobs.request import VideoSpec
 
-__all__ = ["DamagedRecord", "Reply", "outcome_arguments", "spec_text"]
+__all__ = ["DamagedRecord", "Reply", "outcome_arguments"]
 
 _SPEC_FIELDS = frozenset(field.name for field in fields(VideoSpec))
 _BESIDE = "./"  # before the name of a poster that lies beside its video
@@ -114,11 +114,6 @@ def _job(job_id: str, record: Mapping[str, str], position: int | None, eta: floa
         milestones=tuple(_milestones(record.get("milestones", ""))),
         attempts=tuple(_attempts(record, spec)),
     )
-
-
-def spec_text(spec: VideoSpec) -> str:
-    """As `VideoSpec.to_json`, without the deep copy that a tenth of a submission's time goes into."""
-    return json.dumps(vars(spec), separators=(",", ":"), ensure_ascii=False)
 
 
 def _spec(text: str) -> VideoSpec:

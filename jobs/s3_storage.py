@@ -100,11 +100,7 @@ class S3VideoStorage:
             self._client.create_bucket(Bucket=self._bucket, **place)
         except ClientError as error:
             # Another process of ours was first, or it is not ours: the listing after this tells.
-            if error_code(error) not in (
-                "BucketAlreadyOwnedByYou",
-                "BucketAlreadyExists",
-                "OperationAborted",
-            ):
+            if error_code(error) not in _BUCKET_IS_THERE:
                 raise
 
     def put(self, key: str, source: Path | bytes, content_type: str) -> StoredObject:

@@ -48,7 +48,7 @@ from jobs.leases import (
 )
 from jobs.listing import read_cursor, write_cursor
 from jobs.profile import Profile
-from jobs.records import DamagedRecord, Reply, outcome_arguments, spec_text
+from jobs.records import DamagedRecord, Reply, outcome_arguments
 from jobs.scripts import transitions
 from jobs.settings import Settings
 
@@ -123,7 +123,7 @@ class JobStore:
             "submit",
             new.id,
             new.spec.queue,
-            spec_text(new.spec),
+            new.spec.to_json(),
             round(new.estimate_seconds * 1e6),
             new.spec.deadline_us or "",
             new.traceparent,
