@@ -6,7 +6,9 @@ Two shapes: a problem document (RFC 9457) to the Broker, whose dead letters carr
 
 from __future__ import annotations
 
-from fastapi.responses import JSONResponse
+import json
+from collections.abc import Mapping
+
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -17,19 +19,20 @@ __all__ = ["kserve_error", "problem"]
 
 def problem(error: MochiError) -> Response:
     """A problem document, with the wrong fields one by one."""
-    return JSONResponse(
-        {"type": error.slug, "title": error.title, "status": error.status, "detail": str(error)}
-        | _fields(error),
-        error.status,
-        headers=_headers(error),
-        media_type="application/problem+json",
-    )
+    found = {"type": error.slug, "title": error.title, "status": error.status, "detail": str(error)}
+    return _answer(found, error, "application/problem+json")
 
 
 async def kserve_error(_request: Request, error: Exception) -> Response:
     """KServe's shape, with the wrong fields one by one. A Starlette exception handler."""
     assert isinstance(error, MochiError)  # noqa: S101  # it is registered for this class alone
-    return JSONResponse({"error": str(error)} | _fields(error), error.status, headers=_headers(error))
+    return _answer({"error": str(error)}, error, "application/json")
+
+
+def _answer(found: Mapping[str, object], error: MochiError, media_type: str) -> Response:
+    # ASCII: a name that a client made up may hold half a surrogate pair, which no UTF-8 can carry.
+    body = json.dumps({**found, **_fields(error)}, separators=(",", ":")).encode("ascii")
+    return Response(body, error.status, _headers(error), media_type)
 
 
 def _fields(error: MochiError) -> dict[str, object]:

@@ -15,6 +15,7 @@ from typing import Any
 import structlog
 from kserve import InferOutput, InferRequest, InferResponse, Model
 
+from eventing.payload import json_of
 from inference_service.events import InternalError
 from inference_service.predict import Predictor
 from jobs.errors import FieldError, InvalidRequest, MochiError
@@ -156,9 +157,9 @@ def _instance(payload: object) -> object:
     """The one request of a v1 call."""
     if isinstance(payload, bytes):  # KServe decodes JSON only where the content type says so; curl's does not
         try:
-            payload = json.loads(payload)
-        except ValueError:
-            raise InvalidRequest([FieldError("body", "is no JSON", "a JSON object")]) from None
+            payload = json_of(payload)
+        except ValueError as error:
+            raise InvalidRequest([FieldError("body", str(error), "a JSON object in UTF-8")]) from None
     if isinstance(payload, Mapping) and "specversion" in payload:
         payload = payload.get("data")  # KServe leaves an event as it is where it lacks an optional `time`
     instances = payload.get("instances") if isinstance(payload, Mapping) else None

@@ -17,10 +17,11 @@ from inference_service.lease_keeper import LeaseKeeping
 from inference_service.metrics import JOBS, SLICES
 from inference_service.pace import Pace
 from inference_service.pipeline import StopReason
-from inference_service.saver import Saver, folder_of
+from inference_service.saver import Saver
+from inference_service.tidying import sweep, tidy
 from inference_service.tools import Tools
 from inference_service.work import Limits, Work, growing_pauses
-from jobs.errors import JobNotFound, MochiError, PoolBusy, StorageUnavailable, StoreUnavailable
+from jobs.errors import MochiError, PoolBusy, StoreUnavailable
 from jobs.job import Delivery, Outcome
 from jobs.logs import trace_id
 from jobs.store import Answered, Ignored, Lease
@@ -226,7 +227,8 @@ class Predictor:
             JOBS.labels(outcome.kind if reply else StopReason.LOST).inc()
             error = outcome.error.code if outcome.error else None
             log.info("recorded" if reply else "lost", outcome=outcome.kind, error=error, seconds=seconds)
-        self._do_later(self._tidy(lease.job.id, saver, ended=reply is not None and reply.outcome is not None))
+        ended = reply is not None and reply.outcome is not None
+        self._do_later(tidy(tools, lease.job.id, saver if ended else None, self._tasks.keys()))
         return reply
 
     async def _settled(
@@ -256,33 +258,9 @@ class Predictor:
                     return None
         raise AssertionError("the pauses never end")
 
-    async def _tidy(self, job_id: str, saver: Saver, *, ended: bool) -> None:
-        """Remove what nobody goes on from: of this job once it has ended, and old files of others."""
-        if ended:
-            await saver.idle()
-            await asyncio.to_thread(self.tools.files.remove, job_id)
-            if saver.any:
-                try:
-                    await asyncio.to_thread(self.tools.storage.delete_prefix, folder_of(job_id))
-                except StorageUnavailable as error:
-                    log.warning("checkpoints_left_to_the_reaper", job=job_id, reason=str(error))
-        await self.sweep()
-
     async def sweep(self) -> None:
-        """Remove what the scratch volume keeps of jobs that have ended, and what is too old or too much."""
-        files = self.tools.files
-        for job_id in await asyncio.to_thread(files.jobs):
-            if job_id in self._tasks:
-                continue
-            try:
-                ended = (await self.tools.store.get(job_id)).status.terminal
-            except JobNotFound:
-                ended = True
-            except StoreUnavailable:
-                break
-            if ended:
-                await asyncio.to_thread(files.remove, job_id)
-        await asyncio.to_thread(files.sweep, tuple(self._tasks))
+        """Remove what the scratch volume keeps in vain; never of the jobs at work."""
+        await sweep(self.tools, self._tasks.keys())
 
 
 class _Facts(TypedDict):

@@ -26,8 +26,8 @@ from kserve.model_server import app
 
 from eventing.publisher import HttpPublisher
 from inference_service.events import add_events_route
-from inference_service.http_errors import kserve_error
 from inference_service.job_files import JobFiles
+from inference_service.kserve_routes import add_kserve_rules
 from inference_service.lease_keeper import LeaseKeeper
 from inference_service.loading import load_pipeline
 from inference_service.model import MochiModel
@@ -78,7 +78,7 @@ class PredictorServer(ModelServer):  # type: ignore[misc]  # kserve has no types
         #: Whether a thread is still at work although the server has ended.
         self.stuck = False
         add_events_route(app, lambda: self._predictor)
-        app.add_exception_handler(MochiError, kserve_error)
+        add_kserve_rules(app)
         app.router.lifespan_context = self._lifespan
 
     async def _serve(self) -> None:

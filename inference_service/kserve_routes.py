@@ -1,0 +1,50 @@
+"""What KServe's own routes get wrong for us.
+
+Its repository extension lets anyone who reaches the server unload the one model that it is there for, and
+nothing loads it again: the pod would stay up, never ready. And a call whose shape is wrong is answered
+with what was sent, which fails where that is no JSON (NaN, half a surrogate pair).
+"""
+
+from __future__ import annotations
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.requests import Request
+from starlette.responses import Response
+
+from inference_service.http_errors import kserve_error
+from jobs.errors import FieldError, InvalidRequest, MochiError
+
+__all__ = ["NotServed", "add_kserve_rules"]
+
+
+class NotServed(MochiError):
+    """A route of KServe's that this server does not have."""
+
+    status = 404
+    slug = "not-served"
+    title = "Not served here"
+
+
+def add_kserve_rules(app: FastAPI) -> None:
+    """Shadow the repository extension, name wrong fields. Before KServe adds its routes: the first wins."""
+    app.add_route("/v2/repository/{rest:path}", _not_served, methods=["GET", "POST"])
+    app.add_exception_handler(MochiError, kserve_error)
+    app.add_exception_handler(RequestValidationError, _wrong_shape)
+
+
+async def _not_served(_request: Request) -> Response:
+    raise NotServed("this server has one model, which it loads at its start and keeps")
+
+
+async def _wrong_shape(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101  # it is registered for this class alone
+    faults: dict[str, str] = {}
+    for fault in error.errors():
+        # The first of a location's alternatives: KServe takes an object or raw bytes.
+        faults.setdefault(".".join(str(part) for part in fault["loc"]), str(fault["msg"]))
+    found = [
+        FieldError(name, problem, "an inference request of the v2 protocol")
+        for name, problem in faults.items()
+    ]
+    return await kserve_error(request, InvalidRequest(found[:20]))
