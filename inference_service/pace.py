@@ -16,8 +16,8 @@ class Pace:
 
     def __init__(self, profile: Profile) -> None:
         self._step = profile.estimate.per_step
-        self._tail = profile.estimate.decode
-        self._base = profile.estimate.base  # in it are encoding and uploading, until they are measured
+        self._decode = profile.estimate.decode
+        self._base = profile.estimate.base  # in it are encoding and uploading
         self._largest = _largest(profile)
         #: Seconds that the newest checkpoint took until it was durable.
         self.checkpoint = 0.0
@@ -32,15 +32,15 @@ class Pace:
 
     def tail(self, spec: VideoSpec) -> float:
         """Seconds from the last step to the video file: what cannot be done in slices."""
-        return self._base + self._tail * _megapixel_frames(spec)
+        return self._base + self._decode * _megapixel_frames(spec)
 
     def stepped(self, spec: VideoSpec, seconds: float) -> None:
         """A step took so long."""
         self._step = seconds / _megapixel_frames(spec)
 
-    def finished(self, spec: VideoSpec, seconds: float) -> None:
-        """Decoding and encoding took so long."""
-        self._tail, self._base = seconds / _megapixel_frames(spec), 0.0
+    def decoded(self, spec: VideoSpec, seconds: float) -> None:
+        """Decoding took so long."""
+        self._decode = seconds / _megapixel_frames(spec)
 
 
 def default_need(profile: Profile) -> float:

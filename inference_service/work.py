@@ -200,7 +200,7 @@ class Work:
         """In the GPU's thread: the clip, and a copy of it on the scratch volume."""
         began = self._tools.clock()
         frames = self._tools.pipeline.decode(self._spec, latents, self)
-        self._pace.finished(self._spec, self._tools.clock() - began)
+        self._pace.decoded(self._spec, self._tools.clock() - began)
         try:
             self._tools.files.write(
                 self._lease.job.id, _FRAMES, frames_to(frames, self._steps, self._identity)

@@ -20,9 +20,9 @@ def test_the_estimate_until_it_is_measured() -> None:
     assert pace.step(SPEC) == pytest.approx(0.18 * megapixel_frames)
     assert pace.tail(SPEC) == pytest.approx(0.3 + 1.5 * megapixel_frames)
     pace.stepped(SPEC, 2.0)
-    pace.finished(SPEC, 5.0)
+    pace.decoded(SPEC, 5.0)
     assert pace.step(SPEC) == pytest.approx(2.0)
-    assert pace.tail(SPEC) == pytest.approx(5.0)
+    assert pace.tail(SPEC) == pytest.approx(0.3 + 5.0)  # the video is still to be encoded and uploaded
     assert pace.step(replace(SPEC, width=64)) == pytest.approx(4.0)
     assert pace.longest_step() == pytest.approx(2.0 * 128 * 128 * 61 / (32 * 32 * 7))
 
