@@ -316,7 +316,7 @@ async def test_nobody_unloads_the_one_model(fast_server: Server) -> None:
         ("/v2/models/mochi-1/infer", b'{"inputs": NaN}', "inputs"),
         ("/v2/models/mochi-1/infer", b'{"x": NaN, "y": "\\ud800"}', "inputs"),
         ("/v2/models/mochi-1/infer", b'{"inputs": [{"name": 1}]}', "name"),
-        (PREDICT, b'{"instances": [{"prompt": "a", "\\ud800": 1}]}', "\ud800"),
+        (PREDICT, b'{"instances": [{"prompt": "a", "\\ud800": 1}]}', "?"),
         (PREDICT, b'{"instances": ' + b"[" * 30_000, "body"),
         (PREDICT, b'{"instances": [{"prompt": "a", "seed": ' + b"9" * 10_000 + b"}]}", "body"),
     ],
