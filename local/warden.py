@@ -100,7 +100,8 @@ class Warden:
             await self._process.wait()
             self._close()
             await asyncio.sleep(_PAUSE)
-            await self._start()
+            with suppress(OSError):  # no room for its log, say: then it is tried again
+                await self._start()
 
     def _say(self, line: str) -> None:
         if self._pipe is not None:

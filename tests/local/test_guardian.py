@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import signal
@@ -10,9 +11,11 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
+from typing import IO, cast
 
 import pytest
 
+from local.warden import Warden
 from tests.local.fakes import Stage, alive, eventually
 
 _PARENT = """
@@ -111,3 +114,28 @@ def test_a_group_that_has_ended_is_left_alone() -> None:
             assert bystander.poll() is None
         finally:
             bystander.kill()
+
+
+class FullAtTimes:
+    """A log for which there is no room when it is opened for the second and the third time."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.opened = 0
+
+    def open(self, mode: str) -> IO[bytes]:
+        self.opened += 1
+        if self.opened in (2, 3):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        assert mode == "ab"
+        return self.path.open("ab")
+
+
+async def test_a_guardian_that_cannot_be_replaced_at_once_is_replaced_later(tmp_path: Path) -> None:
+    log = FullAtTimes(tmp_path / "guardian.log")
+    async with Warden(cast(Path, log), {}) as warden:
+        first = warden.pid
+        os.kill(first, signal.SIGKILL)
+        await eventually(lambda: warden.pid != first)
+        assert alive(warden.pid)
+    assert log.opened == 4
