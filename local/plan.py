@@ -116,7 +116,7 @@ class _Planner:
         }
 
     def _function(self, name: str, host: str, port: int, s3: Mapping[str, str]) -> Program:
-        argv = ["uvicorn", "functions_framework.aio:app", "--host", host, "--port", str(port)]
+        argv = ["functions.serve", "--host", host, "--port", str(port)]
         environ = {
             **s3,
             "FUNCTION_TARGET": "main",
@@ -124,7 +124,7 @@ class _Planner:
         }
         reachable = ApiAddress(host, port)
         ready = http_answers(reachable.reachable, port, "/livez", "/healthz")
-        return self._python(name, [*argv, "--timeout-graceful-shutdown", "3"], environ, reachable.url, ready)
+        return self._python(name, argv, environ, reachable.url, ready)
 
     def _predictor(self, s3: Mapping[str, str]) -> Program:
         port = self._ports["predictor"]

@@ -14,6 +14,7 @@ import structlog
 import uvicorn
 from redis.exceptions import RedisError
 
+from functions.serve import SleepingServer
 from jobs.errors import ConfigurationError
 from jobs.logs import configure_logs
 from local.broker.delivery import Deliverer
@@ -95,26 +96,12 @@ async def _forget_removed(events: EventLog, routes: Routes) -> None:
         return
 
 
-class _Server(uvicorn.Server):
-    """A server that sleeps until it is told to stop, and leaves signals to the process.
-
-    uvicorn's own wakes ten times a second, and raises a signal again once it has ended.
-    """
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self._told = asyncio.Event()
-
-    def tell_to_stop(self) -> None:
-        self.should_exit = True
-        self._told.set()
+class _Server(SleepingServer):
+    """Leaves signals to the process: uvicorn raises one again once it has ended."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
-
-    async def main_loop(self) -> None:
-        await self._told.wait()
 
 
 def _server(routes: Routes, events: EventLog) -> _Server:
@@ -125,7 +112,6 @@ def _server(routes: Routes, events: EventLog) -> _Server:
             log_level="warning",
             access_log=False,
             server_header=False,
-            date_header=False,  # the loop that we left out keeps it
             lifespan="off",
             timeout_graceful_shutdown=_DRAIN,
         )

@@ -101,8 +101,8 @@ def command(function: str, port: int) -> tuple[list[str], dict[str, str]]:
         "FUNCTION_SOURCE": str(ROOT / "functions" / function / "main.py"),
         "MOCHI_LOG_FORMAT": "json",
     }
-    line = [sys.executable, "-m", "uvicorn", "functions_framework.aio:app"]
-    return [*line, "--host", "127.0.0.1", "--port", str(port), "--timeout-graceful-shutdown", "3"], environ
+    line = [sys.executable, "-m", "functions.serve"]
+    return [*line, "--host", "127.0.0.1", "--port", str(port)], environ
 
 
 @dataclass(frozen=True)

@@ -146,8 +146,13 @@ def first_come_first_served(t: Transition, log: Log, _settings: Settings) -> str
 def no_queue_starves(t: Transition, log: Log, _settings: Settings) -> str | None:
     """While the head of a queue waits, few jobs of other queues start.
 
-    A lease that was held for longer than usual has used the GPU too: its queue waits longer for it.
+    A lease that was held for longer than usual has used the GPU too: its queue waits longer for it. A job
+    that gave its credit back has not started: it is charged for what it used, which may be nothing.
     """
+    for job in t.before.credits:
+        if job not in t.after.credits and not t.after.records[job].terminal:
+            for passed in log.passed.values():
+                passed.discard(job)
     for job in t.admitted:
         log.passed.pop(job, None)
         for queue, waiting in t.after.backlog.items():

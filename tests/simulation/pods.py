@@ -84,7 +84,7 @@ class Pool:
         """`rules`: of the short predictor; with all of them kept, every third world has the real one."""
         self._scene, self._functions, self._rules = scene, functions, rules
         self._scratch = scratch
-        self._real = rules == ALL_RULES and scene.seed % 3 == 1
+        self._real = rules == ALL_RULES and scene.seed % 6 == 1
         self._slots: list[tuple[Process, ASGIApp, AnyWorker] | None] = [None] * slots
         self._up_at = [0.0] * slots
         self._count = 0
