@@ -203,11 +203,11 @@ class Predictor:
     async def _work(self, lease: Lease, claimed_at: float, until: float) -> Delivery | None:
         tools = self.tools
         SLICES.inc()
-        keeper = self._keeper = tools.keep(lease, claimed_at)
-        keeper.start()
         identity = Identity.of(lease.job, tools.pipeline.identity)
         saver = Saver(lease, identity, tools.store, tools.storage, tools.files, self._pace, tools.clock)
+        keeper = self._keeper = tools.keep(lease, claimed_at)
         try:
+            keeper.start()
             limits = Limits(until, lambda: self._draining)
             work = Work(lease, keeper, tools, self._pace, saver, limits)
             outcome = await work.run()
