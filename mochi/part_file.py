@@ -43,6 +43,8 @@ class PartFile:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._file.close()
+        if self.size == 0:  # nothing came: an empty file tells nobody anything
+            self._part.unlink(missing_ok=True)
 
     def append(self, chunk: bytes) -> None:
         """Add bytes at the end."""

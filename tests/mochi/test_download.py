@@ -226,3 +226,12 @@ def test_a_job_without_a_video_has_none(client: Client, server: FakeServer, tmp_
 def test_a_folder_that_is_not_there(client: Client, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="folder does not exist"):
         client.download(JOB_ID, tmp_path / "no" / "a.mp4")
+
+
+def test_a_download_that_brings_nothing_leaves_nothing(
+    client: Client, server: FakeServer, tmp_path: Path
+) -> None:
+    server.on(RESULT, redirect("file:///etc/passwd"))
+    with pytest.raises(UnexpectedAnswer):
+        client.download(JOB_ID, tmp_path / "a.mp4")
+    assert folder(tmp_path) == []
