@@ -52,7 +52,11 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8080)
     given = parser.parse_args()
     config = uvicorn.Config(
-        "functions_framework.aio:app", host=given.host, port=given.port, timeout_graceful_shutdown=_DRAIN
+        "functions_framework.aio:app",
+        host=given.host,
+        port=given.port,
+        ws="none",  # nothing here speaks it; where it is on, a POST that asks for it is never answered
+        timeout_graceful_shutdown=_DRAIN,
     )
     SleepingServer(config).run()
 

@@ -113,6 +113,7 @@ def _server(routes: Routes, events: EventLog) -> _Server:
             access_log=False,
             server_header=False,
             lifespan="off",
+            ws="none",  # nothing here speaks it
             timeout_graceful_shutdown=_DRAIN,
         )
     )

@@ -40,6 +40,18 @@ def test_a_function_loads_nothing_that_it_does_not_need(name: str, environ: dict
         assert not loaded & {"fastapi", "prometheus_client"}
 
 
+async def test_a_request_that_asks_for_a_websocket_is_answered(
+    environ: dict[str, str], tmp_path: Path
+) -> None:
+    upgrade = {"connection": "Upgrade", "upgrade": "websocket", "sec-websocket-version": "13"}
+    upgrade |= {"sec-websocket-key": "AAAAAAAAAAAAAAAAAAAAAA=="}
+    with function("submit", environ, tmp_path) as running:
+        async with httpx.AsyncClient(base_url=running.url, timeout=30) as client:
+            answer = await client.post("/jobs", json=REQUEST, headers=upgrade)
+    assert answer.status_code == 422  # the HTTP parser takes no body after an upgrade's headers
+    assert [e["field"] for e in answer.json()["errors"]] == ["body"]
+
+
 async def test_sigterm_ends_a_process_with_an_open_stream(
     environ: dict[str, str], store: JobStore, broker: RecordingBroker, tmp_path: Path
 ) -> None:
