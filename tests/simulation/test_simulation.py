@@ -5,17 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from itertools import repeat
 
 import pytest
 
 from tests.simulation.faults import KINDS
 from tests.simulation.invariants import BY_NAME
 from tests.simulation.mutations import MUTATIONS, Mutation
-from tests.simulation.runner import Totals, hunt, one, run_seeds, workers
+from tests.simulation.runner import Totals, one, run_seeds, workers
 
-SCHEDULES = 2000
-HUNTED = 300  # seeds, the first ones of every day's, within which each mutation is noticed
+SCHEDULES = 1000
 
 
 @pytest.fixture(scope="module")
@@ -37,13 +35,6 @@ def test_the_invariants_hold(pool: ProcessPoolExecutor) -> None:
     assert set(totals.faults) == set(KINDS)
     assert set(totals.checked) == set(BY_NAME)
     assert set(totals.ends) == {"completed", "failed", "cancelled"}
-
-
-@pytest.mark.timeout(1800)
-def test_each_guard_is_needed(pool: ProcessPoolExecutor) -> None:
-    found = pool.map(hunt, range(len(MUTATIONS)), repeat(HUNTED))
-    missed = [mutation.name for mutation, failed in zip(MUTATIONS, found, strict=False) if failed is None]
-    assert not missed, f"no schedule of {HUNTED} notices: {missed}"
 
 
 @pytest.mark.parametrize("seed", [3, 7])
