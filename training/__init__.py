@@ -1,0 +1,1 @@
+"""Makes the built-in tiny Mochi from nothing: `python -m training --out FOLDER`."""
