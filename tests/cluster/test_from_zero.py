@@ -1,0 +1,53 @@
+"""No job, no pod; and a job that finds no pod gets one, alone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mochi import Client
+from tests.cluster.history import cold_start, pods_of
+from tests.cluster.system import System, step_of
+from tests.cluster.videos import SMALL, fetched
+
+#: Seconds until an idle predictor has no pod any more: its window, its delay, and the end of the pod.
+IDLE = 400.0
+#: A third of a minute's work: the autoscaler looks at it more than once.
+MEDIUM: dict[str, Any] = {"width": 64, "height": 64, "num_frames": 61, "num_inference_steps": 80}
+
+
+@pytest.mark.core
+@pytest.mark.timeout(900)
+@pytest.mark.usefixtures("warm")
+def test_a_job_wakes_one_pod_from_zero(
+    client: Client, system: System, tmp_path: Path, say: Callable[[str], None]
+) -> None:
+    since = time.monotonic()
+    system.no_pods(IDLE)
+    say(f"idle to no pod: {time.monotonic() - since:.0f} s")
+    job = client.submit("a sleepy square", **MEDIUM)
+    first = step_of(client, job, 1)
+    (pod,) = system.pods()
+    done = client.wait(job.id, timeout=240)
+    say("\n".join(["from zero:", *cold_start(done, pod, first)]))
+    # A second pod would still be here: an idle one stays for the autoscaler's window at least.
+    assert [p["metadata"]["name"] for p in system.pods()] == [pod["metadata"]["name"]]
+    assert fetched(client, done, tmp_path)
+
+
+@pytest.mark.timeout(900)
+def test_a_start_that_outlasts_the_budget_ends_in_a_video(
+    client: Client, system: System, tmp_path: Path, say: Callable[[str], None]
+) -> None:
+    with system.revised({"MOCHI_SLICE_SECONDS": "3"}):
+        job = client.submit("a late square", **SMALL)
+        done = client.wait(job.id, timeout=400)
+        (pod,) = pods_of(done)
+        late = system.logged(pod, "late")
+        say(f"{len(late)} deliveries came too late")
+        assert late, "importing torch takes longer than 3 s"
+        assert fetched(client, done, tmp_path)

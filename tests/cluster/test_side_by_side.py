@@ -1,0 +1,49 @@
+"""Two pods for two jobs, one job a pod at a time, and every queue in its order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+
+import pytest
+
+from mochi import Client
+from tests.cluster.history import overlaps, pods_of
+from tests.cluster.system import System, step_of
+from tests.cluster.videos import LONG, SMALL
+
+pytestmark = pytest.mark.timeout(900)
+
+QUEUES = ("short-low", "long-high")
+
+
+def test_two_jobs_are_worked_on_side_by_side(client: Client, system: System) -> None:
+    jobs = [client.submit(**{**LONG, "queue": queue}) for queue in QUEUES]
+
+    for job in jobs:
+        step_of(client, job, 1)
+    at_work = [client.get(job.id) for job in jobs]
+    assert [job.phase for job in at_work] == ["denoising", "denoising"]
+    assert len({pod for job in at_work for pod in pods_of(job)}) == 2
+    assert len(system.living()) == 2
+    for job in jobs:
+        client.cancel(job.id)
+    assert [list(client.watch(job.id, timeout=60))[-1].status for job in jobs] == ["cancelled"] * 2
+    assert overlaps(client.get(job.id) for job in jobs) == []
+
+
+def test_ten_jobs_complete_in_the_order_of_their_queues(
+    client: Client, system: System, say: Callable[[str], None]
+) -> None:
+    wanted = [client.submit(f"job {n}", **SMALL, queue=QUEUES[n % 2]) for n in range(10)]
+    ended = [client.wait(job.id, timeout=400) for job in wanted]
+    assert overlaps(ended) == []
+    limit = system.settings().pool_limit
+    for queue in QUEUES:
+        mine = [job for job in ended if job.queue == queue]
+        admitted = [next(m.at for m in job.milestones if m.phase == "starting") for job in mine]
+        assert all(a and b and a < b for a, b in pairwise(admitted))
+        # Those that are admitted together race to their pods; those behind them do not.
+        started = [job.started_at for job in mine]
+        assert all(a and b and a < b for a, b in zip(started, started[limit:], strict=False))
+    say(f"ten jobs on {len({pod for job in ended for pod in pods_of(job)})} pods")
