@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, quote, urlsplit
 
 __all__ = [
     "bucket",
@@ -26,6 +26,7 @@ __all__ = [
     "secret",
     "token",
     "url",
+    "with_password",
 ]
 
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -158,6 +159,15 @@ def url(*schemes: str) -> Callable[[str], str]:
         return text
 
     return parse
+
+
+def with_password(url: str, password: str) -> str:
+    """The URL with this password, where it has none: a URL is no secret, and its password is one."""
+    parts = urlsplit(url)
+    if not password or parts.password is not None:
+        return url
+    user, _, place = parts.netloc.rpartition("@")
+    return parts._replace(netloc=f"{user}:{quote(password, safe='')}@{place}").geturl()
 
 
 def endpoint(text: str) -> str:

@@ -28,6 +28,7 @@ from jobs.setting_values import (
     secret,
     token,
     url,
+    with_password,
 )
 
 __all__ = ["DEFAULT_MODEL", "Settings"]
@@ -78,7 +79,10 @@ class Settings:
         default = cls()
         read = _Reader(environ)
         return cls(
-            redis_url=read("REDIS_URL", url("redis", "rediss", "unix"), default.redis_url),
+            redis_url=with_password(
+                read("REDIS_URL", url("redis", "rediss", "unix"), default.redis_url),
+                read("REDIS_PASSWORD", secret, ""),
+            ),
             aws_s3_endpoint=read("AWS_S3_ENDPOINT", endpoint, None),
             aws_s3_bucket=read("AWS_S3_BUCKET", bucket, default.aws_s3_bucket),
             aws_access_key_id=read("AWS_ACCESS_KEY_ID", token, ""),

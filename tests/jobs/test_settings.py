@@ -164,6 +164,20 @@ def test_urls_of_redis(url: str) -> None:
     assert Settings.from_environ({"REDIS_URL": url}).redis_url == url
 
 
+@pytest.mark.parametrize(
+    ("url", "together"),
+    [
+        ("redis://redis:6379/0", "redis://:a%2Fb@redis:6379/0"),
+        ("rediss://mochi@redis", "rediss://mochi:a%2Fb@redis"),
+        ("redis://:own@redis", "redis://:own@redis"),  # a password of its own wins
+        ("unix:///run/redis.sock?db=1", "unix://:a%2Fb@/run/redis.sock?db=1"),
+    ],
+)
+def test_a_password_beside_the_url_of_redis(url: str, together: str) -> None:
+    assert Settings.from_environ({"REDIS_URL": url, "REDIS_PASSWORD": "a/b"}).redis_url == together
+    assert Settings.from_environ({"REDIS_URL": url, "REDIS_PASSWORD": ""}).redis_url == url
+
+
 @pytest.mark.parametrize("host", ["10.0.0.1", "::", "::1", "localhost", "my-host.example.org"])
 def test_hosts(host: str) -> None:
     assert Settings.from_environ({"MOCHI_HOST": host}).host == host
