@@ -1,7 +1,8 @@
 """A pipeline without a model, for benchmarks of the platform (`MODEL_NAME=none`): a grey clip.
 
 It takes every step of a job but the model's work, so that what is measured is the platform's own share.
-A step is a sleep of a millisecond: two are nothing to a benchmark, two thousand are a job to be cut off.
+A step is a sleep of a millisecond, or longer for a larger clip, as a model's would be: two of the default
+clip are nothing to a benchmark, two thousand of the largest are a minute in which a pod can be lost.
 """
 
 from __future__ import annotations
@@ -23,19 +24,20 @@ __all__ = ["NO_MODEL", "NullPipeline"]
 #: The value of MODEL_NAME that chooses this pipeline.
 NO_MODEL = "none"
 
-_STEP_SECONDS = 0.001
+_WIDTH, _HEIGHT, _FRAMES = 64, 64, 7  # of the default clip
+_STEP_SECONDS = 0.001  # of the default clip, and the least
 
 _PROFILE = Profile(
     name=NO_MODEL,
-    width=IntRange(min=16, max=128, default=64, multiple_of=16),
-    height=IntRange(min=16, max=128, default=64, multiple_of=16),
+    width=IntRange(min=16, max=128, default=_WIDTH, multiple_of=16),
+    height=IntRange(min=16, max=128, default=_HEIGHT, multiple_of=16),
     max_pixels=128 * 128,
-    num_frames=IntRange(min=7, max=61, default=7, multiple_of=6, offset=1),
+    num_frames=IntRange(min=7, max=61, default=_FRAMES, multiple_of=6, offset=1),
     num_inference_steps=IntRange(min=2, max=2000, default=2),
     quality={"low": 2, "medium": 4, "high": 8},
     guidance_scale=FloatRange(min=1.0, max=20.0, default=4.5),
     short_seconds=1.0,
-    estimate=Estimate(base=0.05, per_step=_STEP_SECONDS, decode=0.0),
+    estimate=Estimate(base=0.05, per_step=_STEP_SECONDS * 1e6 / (_WIDTH * _HEIGHT * _FRAMES), decode=0.0),
 )
 
 
@@ -58,11 +60,13 @@ class NullPipeline:
 
     def denoise(self, spec: VideoSpec, start: Latents | None, progress: Progress) -> Latents:
         """A nap a step; the latents are a chain of digests that begins with the seed."""
+        size = spec.width * spec.height * spec.num_frames
+        seconds = _STEP_SECONDS * max(1.0, size / (_WIDTH * _HEIGHT * _FRAMES))
         latents = start or _latents(0, str(spec.seed).encode())
         progress.entered(Phase.ENCODING_PROMPT, latents.step)
         progress.entered(Phase.DENOISING, latents.step)
         while latents.step < spec.num_inference_steps:
-            self._nap(_STEP_SECONDS)
+            self._nap(seconds)
             latents = _latents(latents.step + 1, latents.data)
             if not progress.stepped(latents.step, lambda now=latents: now):  # type: ignore[misc]  # mypy cannot infer it
                 break
