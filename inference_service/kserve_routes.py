@@ -13,7 +13,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from inference_service.http_errors import kserve_error
-from jobs.errors import FieldError, InvalidRequest, MochiError
+from inference_service.v2_requests import shape_faults
+from jobs.errors import InvalidRequest, MochiError
 
 __all__ = ["NotServed", "add_kserve_rules"]
 
@@ -39,12 +40,4 @@ async def _not_served(_request: Request) -> Response:
 
 async def _wrong_shape(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101  # it is registered for this class alone
-    faults: dict[str, str] = {}
-    for fault in error.errors():
-        # The first of a location's alternatives: KServe takes an object or raw bytes.
-        faults.setdefault(".".join(str(part) for part in fault["loc"]), str(fault["msg"]))
-    found = [
-        FieldError(name, problem, "an inference request of the v2 protocol")
-        for name, problem in faults.items()
-    ]
-    return await kserve_error(request, InvalidRequest(found[:20]))
+    return await kserve_error(request, InvalidRequest(shape_faults(error.errors())))

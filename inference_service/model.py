@@ -1,30 +1,32 @@
 """The `kserve.Model`: a synchronous call is a job like any other, and is answered at its end.
 
 `:predict` takes `{"instances": [{"prompt": …}]}` and answers `{"predictions": [{"video_url": …}]}`; `infer`
-takes one-element tensors named like the fields of a request. The job is recorded with a credit at once.
+takes one-element tensors named like the fields of a request. The job is recorded with a credit at once, and
+its call never waits for a GPU: neither for this process' nor, when its slice is over, for another one's. It
+would hold the pod's one slot while an event that has a credit waits for it outside.
 """
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import structlog
-from kserve import InferOutput, InferRequest, InferResponse, Model
+from kserve import InferRequest, InferResponse, Model
 
 from eventing.payload import json_of
 from inference_service.events import InternalError
 from inference_service.predict import Predictor
+from inference_service.tensors import INPUTS, OUTPUTS, check_outputs, fields_of, response_of
 from jobs.errors import FieldError, InvalidRequest, MochiError
-from jobs.job import Job, Outcome, Status
+from jobs.job import Artifact, Job, Outcome, Status
 from jobs.logs import trace_id
 from jobs.request import draw_seed, parse_request, resolve
 from jobs.store import NewJob
 
-__all__ = ["JobCancelled", "JobFailed", "MochiModel"]
+__all__ = ["JobCancelled", "JobFailed", "JobGoesOn", "MochiModel"]
 
 log = structlog.get_logger(__name__)
 
@@ -45,6 +47,14 @@ class JobCancelled(MochiError):
     title = "The job was cancelled"
 
 
+class JobGoesOn(MochiError):
+    """The job needs more than one slice, or this predictor ends: other deliveries finish it."""
+
+    status = 504
+    slug = "job-goes-on"
+    title = "The job goes on without this call"
+
+
 class MochiModel(Model):  # type: ignore[misc]  # kserve has no types
     """Registered when the predictor's model is loaded."""
 
@@ -57,17 +67,11 @@ class MochiModel(Model):  # type: ignore[misc]  # kserve has no types
 
     def get_input_types(self) -> list[dict[str, Any]]:
         """The tensors of `infer`, for the metadata route; only the prompt is required."""
-        kinds = {"BYTES": ("prompt", "negative_prompt", "quality", "queue")} | {
-            "INT64": ("width", "height", "num_frames", "num_inference_steps", "seed"),
-            "FP64": ("guidance_scale", "duration_seconds"),
-        }
-        return [{"name": n, "datatype": kind, "shape": [1]} for kind, names in kinds.items() for n in names]
+        return [{"name": name, "datatype": datatype, "shape": [1]} for name, datatype in INPUTS.items()]
 
     def get_output_types(self) -> list[dict[str, Any]]:
         """The tensors of the answer."""
-        return [
-            {"name": name, "datatype": "BYTES", "shape": [1]} for name in ("video_url", "poster_url", "job")
-        ]
+        return [{"name": name, "datatype": datatype, "shape": [1]} for name, datatype in OUTPUTS.items()]
 
     async def predict(
         self,
@@ -77,17 +81,28 @@ class MochiModel(Model):  # type: ignore[misc]  # kserve has no types
     ) -> dict[str, Any] | InferResponse:
         """Do one job and answer with its video's URL. Raises MochiError."""
         try:
-            fields = _tensors(payload) if isinstance(payload, InferRequest) else _instance(payload)
-            job = await self._do(fields, (headers or {}).get("traceparent", ""))
-            prediction = self._prediction(job)
+            if isinstance(payload, InferRequest):
+                check_outputs(payload)
+                job, artifact = await self._video(fields_of(payload), headers)
+                return response_of(payload, self.name, job, artifact, self._prediction(job, artifact))
+            job, artifact = await self._video(_instance(payload), headers)
+            return {"predictions": [self._prediction(job, artifact)]}
         except MochiError:
             raise
         except Exception:
             log.exception("predict_failed")
             raise InternalError("the predictor failed; its log says how") from None
-        if isinstance(payload, InferRequest):
-            return _response(payload, self.name, prediction)
-        return {"predictions": [prediction]}
+
+    async def _video(self, fields: object, headers: Mapping[str, str] | None) -> tuple[Job, Artifact]:
+        """Do one job; its record and its video. Raises JobFailed and JobCancelled where it has none."""
+        job = await self._do(fields, (headers or {}).get("traceparent", ""))
+        if job.status is Status.CANCELLED:
+            raise JobCancelled(f"job {job.id} was cancelled")
+        if job.artifact is None:
+            error = job.error
+            reason = f"{error.code}: {error.message}" if error else "no reason is recorded"
+            raise JobFailed(f"job {job.id} failed: {reason}")
+        return job, job.artifact
 
     async def _do(self, fields: object, traceparent: str) -> Job:
         """Submit with a credit, work, publish the end; the job as it ended."""
@@ -103,6 +118,7 @@ class MochiModel(Model):  # type: ignore[misc]  # kserve has no types
         )
         job = submission.job
         try:
+            self._predictor.check_free()  # an event may have come meanwhile; from here on it would wait
             reply = await self._predictor.handle(job.id, job.delivery)
         except MochiError:
             await self._abandon(job.id)
@@ -110,12 +126,11 @@ class MochiModel(Model):  # type: ignore[misc]  # kserve has no types
         if reply is not None:
             # It goes the way of every job's: as an event, and at its completion the credit comes back.
             await self._predictor.publish(reply)
-        if reply is not None and reply.outcome is not None:
-            return _ended(await tools.store.get(job.id), reply.outcome)
-        # Another predictor goes on with it: this one shuts down, or lost the job's lease.
-        async for _ in tools.store.follow(job.id):
-            pass
-        return await tools.store.get(job.id)
+        now = await tools.store.get(job.id)
+        outcome = reply.outcome if reply is not None else None
+        if outcome is None and not now.status.terminal:
+            raise JobGoesOn(f"job {job.id} is not done, and goes on without this call: GET /jobs/{job.id}")
+        return _ended(now, outcome)
 
     async def _abandon(self, job_id: str) -> None:
         """Nobody waits for this job any more: its call is answered with an error."""
@@ -124,24 +139,18 @@ class MochiModel(Model):  # type: ignore[misc]  # kserve has no types
         except MochiError as error:
             log.warning("not_cancelled", job=job_id, reason=str(error))
 
-    def _prediction(self, job: Job) -> dict[str, Any]:
-        if job.status is Status.CANCELLED:
-            raise JobCancelled(f"job {job.id} was cancelled")
-        if job.artifact is None:
-            error = job.error
-            reason = f"{error.code}: {error.message}" if error else "no reason is recorded"
-            raise JobFailed(f"job {job.id} failed: {reason}")
+    def _prediction(self, job: Job, artifact: Artifact) -> dict[str, Any]:
         presign = self._predictor.tools.storage.presign
         return {
-            "video_url": presign(job.artifact.key, self._presign_seconds),
-            "poster_url": presign(job.artifact.poster_key, self._presign_seconds),
+            "video_url": presign(artifact.key, self._presign_seconds),
+            "poster_url": presign(artifact.poster_key, self._presign_seconds),
             "job": job.public(),
         }
 
 
-def _ended(job: Job, outcome: Outcome) -> Job:
+def _ended(job: Job, outcome: Outcome | None) -> Job:
     """The job with the outcome that is recorded for it, whether or not its event has arrived yet."""
-    if job.status.terminal:
+    if job.status.terminal or outcome is None:
         return job
     return replace(
         job,
@@ -168,21 +177,3 @@ def _instance(payload: object) -> object:
         rule = 'exactly one request: {"instances": [{"prompt": "…"}]}'
         raise InvalidRequest([FieldError("instances", problem, rule)])
     return instances[0]
-
-
-def _tensors(request: InferRequest) -> dict[str, Any]:
-    """The fields of a v2 call: one-element tensors."""
-    fields: dict[str, Any] = {}
-    for tensor in request.inputs:
-        values = tensor.data if isinstance(tensor.data, list) else []
-        if len(values) != 1:
-            rule = "one element, its shape [1]"
-            raise InvalidRequest([FieldError(tensor.name, "is no list of one element", rule)])
-        fields[tensor.name] = values[0]
-    return fields
-
-
-def _response(request: InferRequest, model: str, prediction: Mapping[str, Any]) -> InferResponse:
-    texts = {**prediction, "job": json.dumps(prediction["job"])}
-    outputs = [InferOutput(name, [1], "BYTES", [text]) for name, text in texts.items()]
-    return InferResponse(request.id or str(uuid.uuid4()), model, outputs)

@@ -35,6 +35,7 @@ from inference_service.pace import default_need, largest_need
 from inference_service.pipeline import VideoPipeline
 from inference_service.predict import Predictor, Tools
 from inference_service.scratch import Scratch
+from inference_service.v2_requests import NamingDataPlane
 from inference_service.work import growing_pauses
 from jobs.errors import ConfigurationError, MochiError, StorageUnavailable, StoreUnavailable
 from jobs.profile import Profile
@@ -65,6 +66,7 @@ class PredictorServer(ModelServer):  # type: ignore[misc]  # kserve has no types
             # KServe's own end, which cancels what is in flight, comes after ours.
             grace_period=settings.grace_seconds + _STOP_SECONDS + 1,
         )
+        self.dataplane = NamingDataPlane(model_registry=self.registered_models)
         self._settings = settings
         self._store = JobStore.connect(settings)
         self._storage = S3VideoStorage(settings)

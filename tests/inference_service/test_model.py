@@ -9,17 +9,16 @@ from typing import Any
 
 import httpx
 import pytest
-from kserve import InferInput, InferRequest, InferResponse
 
-from eventing.events import TYPE_PREFIX, outcome_of
+from eventing.events import TYPE_PREFIX
 from inference_service.events import InternalError
-from inference_service.model import JobCancelled, JobFailed, MochiModel
+from inference_service.model import JobCancelled, JobFailed, JobGoesOn, MochiModel
 from inference_service.pipeline import OutOfMemory, Progress
 from inference_service.predict import Predictor
 from jobs.errors import InvalidRequest, PoolBusy, StoreUnavailable
 from jobs.job import Status
 from jobs.request import VideoSpec
-from jobs.store import Answered, Ignored, JobStore, Lease
+from jobs.store import Answered, Ignored, JobStore, Lease, NewJob, Submission
 from tests.inference_service.rig import Rig, Scripted, real_time
 from tests.inference_service.support import SPEC
 
@@ -53,19 +52,6 @@ async def test_its_end_is_an_event_like_any_jobs(rig: Rig, model: MochiModel) ->
     (event,) = rig.publisher.events
     assert event.type == f"{TYPE_PREFIX}completed"
     assert event.subject == answer["predictions"][0]["job"]["job_id"]
-
-
-async def test_a_v2_call(model: MochiModel) -> None:
-    tensors = [
-        InferInput("prompt", [1], "BYTES", ["a red circle"]),
-        InferInput("width", [1], "INT64", [32]),
-    ]
-    answer = await model.predict(InferRequest("mochi-1", tensors, request_id="r1"))
-    assert isinstance(answer, InferResponse)
-    assert answer.id == "r1"
-    outputs = {output.name: output.data[0] for output in answer.outputs}
-    assert outputs["video_url"].startswith("http")
-    assert json.loads(outputs["job"])["request"]["width"] == 32
 
 
 async def test_raw_json_without_a_content_type(model: MochiModel) -> None:
@@ -172,25 +158,59 @@ async def test_a_defect_shows_no_internals(rig: Rig) -> None:
     assert raised.value.__cause__ is None
 
 
-async def test_a_call_longer_than_a_slice_follows_its_job_to_the_end(rig: Rig, pipeline: Scripted) -> None:
+async def test_a_call_longer_than_a_slice_leaves_the_slot_to_its_job(rig: Rig, pipeline: Scripted) -> None:
     seconds = iter(range(0, 100_000, 10))
     rig.change(clock=lambda: float(next(seconds)), slice_seconds=200.0, keep=real_time(rig.settings))
     model = MochiModel("mochi-1", rig.predictor, tuple(rig.settings.queues), 600)
-    call_ = asyncio.create_task(model.predict(call(num_inference_steps=8)))
-    handled = 0
-    while not call_.done():
-        await asyncio.sleep(0.01)  # this is the Broker, which polls nobody
-        for event in rig.publisher.events[handled:]:
-            handled += 1
-            if event.type == f"{TYPE_PREFIX}continued":
-                delivery = int(event.extensions["delivery"])
-                reply = await rig.predictor.handle(event.subject, delivery)
-                assert reply is not None
-                await rig.predictor.publish(reply)
-            else:
-                await rig.store.complete(event.subject, outcome_of(event))
-    answer = await call_
-    assert isinstance(answer, dict)
-    assert answer["predictions"][0]["job"]["status"] == "completed"
-    assert len(pipeline.starts) > 1
-    assert pipeline.steps == list(range(1, 9))
+    with pytest.raises(JobGoesOn) as raised:
+        await model.predict(call(num_inference_steps=8))
+    (event,) = rig.publisher.events
+    assert event.type == f"{TYPE_PREFIX}continued"
+    job = await rig.store.get(event.subject)
+    assert job.id in str(raised.value)
+    # Its events finish it, as those of any job.
+    replies = await rig.to_the_end(replace(job, delivery=int(event.extensions["delivery"])))
+    assert (await rig.store.get(job.id)).status is Status.COMPLETED
+    assert (len(replies), pipeline.steps) == (1, list(range(1, 9)))
+
+
+async def test_a_job_that_is_cancelled_before_its_work_begins_is_cancelled(rig: Rig) -> None:
+    class Cancelling(JobStore):
+        async def claim(self, job_id: str, slot: str) -> Lease | Answered | Ignored:
+            await rig.store.cancel(job_id)
+            return await super().claim(job_id, slot)
+
+    store = Cancelling.connect(rig.settings)
+    model = MochiModel("mochi-1", Predictor(replace(rig.tools, store=store)), tuple(rig.settings.queues), 600)
+    with pytest.raises(JobCancelled):
+        await model.predict(call())
+    await store.close()
+
+
+@pytest.mark.parametrize("settings_changes", [{"pool_limit": 2}])
+async def test_an_event_that_comes_first_leaves_no_job_of_a_call(
+    rig: Rig, pipeline: Scripted, settings_changes: dict[str, Any]
+) -> None:
+    pipeline.script = pipeline.wait
+    job = await rig.submit()
+    events: list[asyncio.Task[Any]] = []
+
+    class Slow(JobStore):
+        async def submit_now(self, new: NewJob) -> Submission:
+            submission = await super().submit_now(new)
+            events.append(asyncio.create_task(rig.handle(job)))
+            await asyncio.to_thread(pipeline.started.wait, 30)
+            return submission
+
+    store = Slow.connect(replace(rig.settings, **settings_changes))
+    rig.change(store=store)
+    model = MochiModel("mochi-1", rig.predictor, tuple(rig.settings.queues), 600)
+    with pytest.raises(PoolBusy):
+        await model.predict(call())
+    (refused,) = [j for j in (await rig.store.list_jobs()).jobs if j.id != job.id]
+    assert refused.status is Status.CANCELLED
+    assert (await rig.store.stats()).credits == 1
+    pipeline.go_on.set()
+    await events[0]
+    await rig.idle()
+    await store.close()
