@@ -7,20 +7,22 @@ Where there is none, everything here is skipped. The gateway and the object stor
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
-from mochi import Client, Job
-from tests.cluster.kubectl import Kubectl, Resource, condition
+from mochi import BadRequest, Client
+from tests.cluster.kubectl import Kubectl, condition
 from tests.cluster.system import NAMESPACE, PREDICTOR, System
-from tests.cluster.videos import LONG, SMALL, fetched
+from tests.cluster.videos import LONG, SMALL
 from tests.cluster.waiting import until
 
-#: Where kourier, Knative's own gateway, is reached.
+#: Where kourier, Knative's own gateway, is reached, and the name by which it knows submit.
 GATEWAY = ("kourier-system", "service/kourier", 80)
+SUBMIT = "127.0.0.1"
 _INSTALL = 300.0  # seconds until an installation that was just begun is ready
 
 
@@ -37,16 +39,16 @@ def kubectl() -> Kubectl:
 @pytest.fixture(scope="session")
 def system(kubectl: Kubectl) -> Iterator[System]:
     """The product, once it is ready."""
-    service = until("submit is ready", lambda: _ready(kubectl, "ksvc", "submit"), _INSTALL)
-    until("the predictor is ready", lambda: _ready(kubectl, "inferenceservice", PREDICTOR), _INSTALL)
+    for kind, name in (("ksvc", "submit"), ("inferenceservice", PREDICTOR), ("domainmapping", SUBMIT)):
+        until(f"{kind}/{name} is ready", lambda k=kind, n=name: _is_ready(kubectl, k, n), _INSTALL)  # type: ignore[misc]  # mypy cannot infer it
     namespace, target, port = GATEWAY
     with Kubectl(namespace).forward(target, port) as local:
-        yield System(kubectl, f"http://127.0.0.1:{local}", service["status"]["url"])
+        yield System(kubectl, f"http://{SUBMIT}:{local}")
 
 
-def _ready(kubectl: Kubectl, kind: str, name: str) -> Resource | None:
+def _is_ready(kubectl: Kubectl, kind: str, name: str) -> bool:
     resource = kubectl.find(kind, name)
-    return resource if resource is not None and condition(resource) == "True" else None
+    return resource is not None and condition(resource) == "True"
 
 
 @pytest.fixture(scope="session")
@@ -96,11 +98,23 @@ def warm(client: Client) -> None:
 
 
 @pytest.fixture(scope="session")
-def uninterrupted(
-    system: System, _object_store: None, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Job, bytes]:
-    """A long job that one attempt did, and its video."""
-    with system.client() as client:
-        job = client.wait(client.submit(**LONG).id, timeout=400)
-        assert job.attempt == 1, job.attempts
-        return job, fetched(client, job, tmp_path_factory.mktemp("uninterrupted"))
+def paced(system: System, _object_store: None) -> Iterator[None]:
+    """A predictor without a model, whose steps take their time and no core; what is lost is soon missed.
+
+    Of the whole session: the tests that use it come last.
+    """
+    environ = {"MODEL_NAME": "none", "MOCHI_CHECKPOINT_SECONDS": "5", "MOCHI_LEASE_SECONDS": "20"}
+    scaling = {"window": "10s", "scale-down-delay": "0s", "scale-to-zero-pod-retention-period": "0s"}
+    with system.revised(environ, scaling), system.client() as client:
+        client.wait(client.submit("a quick circle", **SMALL).id, timeout=240)
+        until("submit knows what this model can do", lambda: _would_take(client, LONG), 30)
+        yield
+
+
+def _would_take(client: Client, fields: Mapping[str, Any]) -> bool:
+    """Whether submit refuses nothing of a request but the prompt."""
+    try:
+        client.submit(**{**fields, "prompt": " "})
+    except BadRequest as refused:
+        return [problem.field for problem in refused.errors] == ["prompt"]
+    raise AssertionError("a request without a prompt was taken")

@@ -8,8 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-import httpx
-
 from jobs.settings import Settings
 from mochi import Client, Event, Job, Retry
 from tests.cluster.kubectl import Kubectl, Resource, condition, pod_is_living
@@ -28,28 +26,11 @@ class System:
     """The installed product, as its users and its operators reach it."""
 
     kubectl: Kubectl
-    gateway: str  # where the cluster's gateway is reached: http://127.0.0.1:PORT
-    url: str  # submit's own address, whose host the gateway routes by
-
-    @property
-    def host(self) -> str:
-        """The name by which the gateway knows submit."""
-        return urlsplit(self.url).netloc
+    url: str  # submit, through the cluster's gateway
 
     def client(self) -> Client:
         """A client that outlasts a restart of what it talks to."""
-        return Client(
-            self.gateway, headers={"host": self.host}, retry=Retry(attempts=12, reconnects=60), timeout=60
-        )
-
-    def post(self, path: str, content: bytes, headers: Mapping[str, str]) -> httpx.Response:
-        """A POST to submit through the gateway, with nobody's patience but ours."""
-        url = f"{self.gateway}{path}"
-        return httpx.post(url, content=content, headers={**headers, "host": self.host}, timeout=60)
-
-    def environ(self) -> Mapping[str, str]:
-        """What leads a program that knows only submit's own address there: the gateway, as a proxy."""
-        return {"http_proxy": self.gateway, "HTTP_PROXY": self.gateway, "no_proxy": "127.0.0.1,localhost"}
+        return Client(self.url, retry=Retry(attempts=12, reconnects=60), timeout=60)
 
     @contextmanager
     def broker(self) -> Iterator[str]:
@@ -94,24 +75,27 @@ class System:
         return Settings.from_environ(environ)
 
     @contextmanager
-    def revised(self, environ: Mapping[str, str]) -> Iterator[str]:
+    def revised(self, environ: Mapping[str, str], scaling: Mapping[str, str] | None = None) -> Iterator[str]:
         """A revision of the predictor with other settings, while the block runs; its name.
 
-        Afterwards there is one more, with those of before.
+        `scaling`: what the autoscaler is told, by the last word of its annotations. Afterwards there is one
+        more revision, with what was there before.
         """
-        before = self._container().get("env", [])
-        kept = [entry for entry in before if entry["name"] not in environ]
+        env = self._container().get("env", [])
+        notes = self.kubectl.get("inferenceservice", PREDICTOR)["metadata"]["annotations"]
+        other_env = [entry for entry in env if entry["name"] not in environ]
+        other_env += [{"name": name, "value": value} for name, value in environ.items()]
+        scaling = {f"autoscaling.knative.dev/{name}": value for name, value in (scaling or {}).items()}
         try:
-            yield self._roll_out([*kept, *({"name": n, "value": v} for n, v in environ.items())])
+            yield self._roll_out(other_env, {**notes, **scaling})
         finally:
-            self._roll_out(before)
+            self._roll_out(env, notes)
 
-    def _roll_out(self, environ: Sequence[Mapping[str, object]]) -> str:
+    def _roll_out(self, env: Sequence[Resource], annotations: Resource) -> str:
         old = until("the predictor's revision is settled", self.revision, _ROLLOUT)
-        path = "/spec/predictor/containers/0/env"
-        self.kubectl.patch(
-            "inferenceservice", PREDICTOR, [{"op": "add", "path": path, "value": list(environ)}]
-        )
+        changes = {"/spec/predictor/containers/0/env": list(env), "/metadata/annotations": annotations}
+        patch = [{"op": "add", "path": path, "value": value} for path, value in changes.items()]
+        self.kubectl.patch("inferenceservice", PREDICTOR, patch)
 
         def new() -> str:
             revision = self.revision()

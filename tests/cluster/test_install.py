@@ -102,10 +102,6 @@ def faults_of(pod: Resource) -> Iterator[str]:
         for what, holds in wanted.items():
             if not holds:
                 yield f"{name}/{container['name']}: {what}"
-    mounts = {m["mountPath"] for c in spec["containers"] for m in c.get("volumeMounts", ())}
-    token = "/var/run/secrets/kubernetes.io/serviceaccount"
-    if token in mounts:
-        yield f"{name}: holds a token of the cluster's API"
 
 
 @pytest.mark.usefixtures("warm")

@@ -12,7 +12,7 @@ from tests.cluster.history import overlaps, pods_of
 from tests.cluster.system import System, step_of
 from tests.cluster.videos import LONG, SMALL
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.timeout(900), pytest.mark.usefixtures("paced")]
 
 QUEUES = ("short-low", "long-high")
 

@@ -9,26 +9,25 @@ import psutil
 import pytest
 
 from mochi import Client, Job
-from tests.cluster.history import described, overlaps, pace, pods_of, seconds, steps_twice
+from tests.cluster.history import described, overlaps, pods_of, seconds, steps_twice
 from tests.cluster.kubectl import Kubectl, condition
 from tests.cluster.system import System, step_of
-from tests.cluster.videos import LONG, SMALL, fetched
+from tests.cluster.videos import LONG, LONG_PACE, SMALL, fetched_whole
 from tests.cluster.waiting import until
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.timeout(900), pytest.mark.usefixtures("paced")]
 
 PATIENCE = 600.0
-#: Steps before the fault: some seconds of work.
-BEGUN = 20
+#: Steps before a fault: ten seconds' work, of which a checkpoint was kept.
+BEGUN = 300
 Say = Callable[[str], None]
 
 
 class Survivor:
     """A long job, from its being well under way to its end."""
 
-    def __init__(self, client: Client, system: System, uninterrupted: tuple[Job, bytes]) -> None:
+    def __init__(self, client: Client, system: System) -> None:
         self._client, self._system = client, system
-        self._pace, self._video = pace(uninterrupted[0]), uninterrupted[1]
         self.job = client.submit(**LONG)
 
     def at_work(self) -> str:
@@ -40,17 +39,17 @@ class Survivor:
         """The job, completed, with the video of an uninterrupted run and little done twice."""
         done = self._client.wait(self.job.id, timeout=PATIENCE)
         settings = self._system.settings()
-        most = self._pace * (settings.checkpoint_seconds + settings.lease_seconds)
-        say(f"{described(done)}\n  {self._pace:.1f} steps a second: {most:.0f} may be")
+        most = LONG_PACE * (settings.checkpoint_seconds + settings.lease_seconds)
+        say(f"{described(done)}\n  {LONG_PACE:.1f} steps a second: {most:.0f} may be")
         assert steps_twice(done) <= most
         assert overlaps([done]) == []
-        assert fetched(self._client, done, folder) == self._video
+        fetched_whole(self._client, done, folder)
         return done
 
 
 @pytest.fixture
-def survivor(client: Client, system: System, uninterrupted: tuple[Job, bytes]) -> Survivor:
-    return Survivor(client, system, uninterrupted)
+def survivor(client: Client, system: System) -> Survivor:
+    return Survivor(client, system)
 
 
 # A pod that is told
@@ -65,6 +64,20 @@ def test_a_pod_that_is_deleted_hands_its_job_over(
     first, *_ = done.attempts
     assert first.ended == "continued"
     assert seconds(first) < system.settings().slice_seconds  # so it was SIGTERM that ended it
+    assert len(pods_of(done)) >= 2
+    assert steps_twice(done) == 0
+
+
+def test_a_busy_pod_that_the_autoscaler_takes_away_hands_its_job_over(
+    client: Client, survivor: Survivor, system: System, tmp_path: Path, say: Say
+) -> None:
+    survivor.at_work()
+    younger = Survivor(client, system)
+    pod = younger.at_work()
+    client.cancel(survivor.job.id)
+    # One job and two pods: of these the autoscaler takes the one that has been ready for a shorter time.
+    until("the younger pod is to go", lambda: pod not in system.living(), 120)
+    done = younger.end(tmp_path, say)
     assert len(pods_of(done)) >= 2
     assert steps_twice(done) == 0
 
