@@ -47,6 +47,10 @@ class JobFiles:
         except OSError:
             return None
 
+    def names(self, job_id: str) -> list[str]:
+        """What `read` may find of a job."""
+        return [path.name for path in _entries(self._root / job_id)]
+
     def keep_only(self, job_id: str, names: Sequence[str]) -> None:
         """Remove the other files of a job."""
         for path in _entries(self._root / job_id):

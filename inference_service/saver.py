@@ -1,8 +1,9 @@
 """Keeps the checkpoints of one lease durable, in the background, and finds the one to go on from.
 
 A checkpoint is written to the scratch volume, then to the object store, and only then does the job point
-to it. One is saved at a time; of those that come meanwhile only the newest is. Lives on the event loop;
-what blocks runs in the loop's threads.
+to it. One is saved at a time; of those that come meanwhile only the newest is. While the object store is
+away the record says so: what ends then is no strike. Lives on the event loop; what blocks runs in the
+loop's threads.
 """
 
 from __future__ import annotations
@@ -26,6 +27,9 @@ from jobs.store import JobStore, Lease
 __all__ = ["Saver", "folder_of", "is_full"]
 
 _CONTENT_TYPE = "application/octet-stream"
+_NAME = "latents.safetensors"
+_SLOW = 2.0  # seconds of the last save, after which the object store is taken to be away
+_LEAST_READS = 3  # that fail before a checkpoint is given up: a process may sleep through its patience
 
 
 def folder_of(job_id: str) -> str:
@@ -59,8 +63,10 @@ class Saver:
         self._task: asyncio.Task[None] | None = None
         self._pointed = lease.checkpoint_key  # what the job points to
         self._closed = False
+        self._unusable = ""  # the checkpoint that the job pointed to, where it was found to be of no use
+        self._excused = False  # whether the record says that the object store is away
         self._local = True  # whether the scratch volume takes them
-        #: The newest step of this lease that is durable; None: none is.
+        #: The step that the next attempt can go on from; None: this lease has brought it no further.
         self.kept: int | None = None
         self._log = structlog.get_logger(__name__)
 
@@ -72,8 +78,20 @@ class Saver:
         """Keep these now, and wait for up to `patience` seconds; whether they are kept."""
         task = self._take(latents)
         if task is not None:
-            await asyncio.wait({task}, timeout=patience)
+            _, late = await asyncio.wait({task}, timeout=min(patience, _SLOW))
+            if late:  # the process may have no time left to hear why
+                await self.excuse(latents.step)
+                await asyncio.wait({task}, timeout=max(0.0, patience - _SLOW))
         return self.kept == latents.step
+
+    async def excuse(self, step: int) -> None:
+        """Have the record say that the object store is away, with so many steps done."""
+        if self._excused or self._closed:
+            return
+        try:
+            self._excused = await self._store.unkept(self._lease, step)
+        except StoreUnavailable as error:
+            self._log.warning("outage_not_recorded", reason=str(error))
 
     def close(self) -> None:
         """Begin no more."""
@@ -102,7 +120,10 @@ class Saver:
             self._newest = None
             try:
                 await self._keep(latents)
-            except (StorageUnavailable, StoreUnavailable) as error:
+            except StorageUnavailable as error:
+                self._log.warning("checkpoint_not_kept", step=latents.step, reason=str(error))
+                await self.excuse(latents.step)
+            except StoreUnavailable as error:
                 self._log.warning("checkpoint_not_kept", step=latents.step, reason=str(error))
             except Exception:  # noqa: BLE001  # a defect: the work goes on without it
                 self._log.exception("checkpoint_failed", step=latents.step)
@@ -111,35 +132,54 @@ class Saver:
         lease, began = self._lease, self._clock()
         # A folder for each step: what the object store removes is a folder.
         folder = f"{folder_of(lease.job.id)}{lease.attempt}-{lease.token}"
-        key = f"{folder}/step-{latents.step}/latents.safetensors"
-        size = await asyncio.to_thread(self._write, key, latents)
-        if not await self._store.checkpoint(lease, key, latents.step):
+        key = f"{folder}/step-{latents.step}/{_NAME}"
+        content = latents_to(latents, self._identity)
+        await asyncio.to_thread(self._write_here, key, content)
+        if await self._is_behind(latents):
+            return
+        await asyncio.to_thread(self._storage.put, key, content, _CONTENT_TYPE)
+        if not await self._store.checkpoint(lease, key, latents.step, self._unusable):
             self._log.warning("checkpoint_refused", step=latents.step, reason="the lease is lost")
             self.close()
             return
         before, self._pointed, self.kept = self._pointed, key, latents.step
         seconds = self._pace.checkpoint = self._clock() - began
         CHECKPOINT_SECONDS.observe(seconds)
-        CHECKPOINT_BYTES.inc(size)
-        self._log.info("checkpoint", step=latents.step, bytes=size, seconds=round(seconds, 3))
+        CHECKPOINT_BYTES.inc(len(content))
+        self._log.info("checkpoint", step=latents.step, bytes=len(content), seconds=round(seconds, 3))
         await asyncio.to_thread(self._forget, before, key)
 
-    def _write(self, key: str, latents: Latents) -> int:
-        content = latents_to(latents, self._identity)
-        self._write_here(key, content)
-        self._storage.put(key, content, _CONTENT_TYPE)
-        return len(content)
+    async def _is_behind(self, latents: Latents) -> bool:
+        """Whether the job has a checkpoint of more steps, which could not be read when this work began.
+
+        It stays, and whoever comes next goes on from it, if it is still there. Raises StorageUnavailable.
+        """
+        key, there = self._lease.checkpoint_key, self._lease.checkpoint_step
+        if key is None or key == self._unusable or latents.step >= there:
+            return False
+        await self.excuse(latents.step)
+        if await asyncio.to_thread(self._storage.head, key) is None:
+            self._unusable = key
+            return False
+        self.kept = there
+        self._log.info("checkpoint_behind", step=latents.step, kept=there)
+        return True
 
     def _write_here(self, key: str, content: bytes) -> None:
         if not self._local:
             return
+        job_id, kept = self._lease.job.id, [_name(key)]
+        if self._pointed is not None:
+            kept.append(_name(self._pointed))
         try:
-            self._files.write(self._lease.job.id, _name(key), content)
+            self._files.write(job_id, _name(key), content)
         except OSError as error:
             self._local = False  # said once
             consequence = "checkpoints are in the object store alone"
             event = "scratch_full" if is_full(error) else "scratch_unwritable"
             self._log.warning(event, reason=error.strerror, consequence=consequence)
+        else:
+            self._files.keep_only(job_id, kept)
 
     def _forget(self, before: str | None, key: str) -> None:
         """The checkpoint that the job points to no more."""
@@ -152,36 +192,56 @@ class Saver:
     async def load(self, patience: float, stop: Callable[[], object]) -> Latents | None:
         """What to go on from; None: nothing, so the work begins at its first step.
 
-        While the object store is away it is asked again for `patience` seconds, and `stop` is called
-        before each turn: it may raise.
+        That is the job's checkpoint, or one of more steps that this volume has (an attempt here may have had
+        no object store). While the object store is away it is asked again for `patience` seconds, and `stop`
+        is called before each turn: it may raise.
         """
-        key, job = self._lease.checkpoint_key, self._lease.job
-        if key is None:
-            return None
-        give_up_at = self._clock() + patience
+        lease = self._lease
+        found = await asyncio.to_thread(self._newest_here)
+        behind = found is None or found.step < lease.checkpoint_step
+        if lease.checkpoint_key is not None and behind:
+            found = await self._fetched(lease.checkpoint_key, patience, stop) or found
+        if found is not None:
+            self._log.info("resumed", step=found.step, of=lease.job.spec.num_inference_steps)
+        return found
+
+    async def _fetched(self, key: str, patience: float, stop: Callable[[], object]) -> Latents | None:
+        failures, give_up_at = 0, 0.0
         while True:
             stop()
             try:
-                latents = await asyncio.to_thread(self._read, key)
+                return await asyncio.to_thread(self._read, key)
             except Unusable as unusable:
+                self._unusable = key
                 self._log.warning("checkpoint_ignored", key=key, reason=str(unusable))
                 return None
             except StorageUnavailable as error:
-                if self._clock() > give_up_at:
+                failures += 1
+                if failures == 1:
+                    give_up_at = self._clock() + patience
+                    await self.excuse(0)
+                elif failures >= _LEAST_READS and self._clock() > give_up_at:
                     self._log.warning("checkpoint_ignored", key=key, reason=str(error))
                     return None
                 await asyncio.sleep(1)
-            else:
-                self._log.info("resumed", step=latents.step, of=job.spec.num_inference_steps)
-                return latents
+
+    def _newest_here(self) -> Latents | None:
+        """Of those on the scratch volume the one with the most steps."""
+        found: Latents | None = None
+        for name in self._files.names(self._lease.job.id):
+            content = self._files.read(self._lease.job.id, name) if name.endswith(_NAME) else None
+            if content is None:
+                continue
+            try:
+                latents = self._checked(content)
+            except Unusable as unusable:
+                self._log.warning("local_checkpoint_ignored", name=name, reason=str(unusable))
+                continue
+            if found is None or latents.step > found.step:
+                found = latents
+        return found
 
     def _read(self, key: str) -> Latents:
-        content = self._files.read(self._lease.job.id, _name(key))
-        if content is not None:
-            try:
-                return self._checked(content)
-            except Unusable as unusable:
-                self._log.warning("local_checkpoint_ignored", key=key, reason=str(unusable))
         try:
             content = b"".join(self._storage.read(key))
         except KeyError:

@@ -53,6 +53,9 @@ _LOAD_PATIENCE = 60.0
 #: Seconds that the last checkpoint of a slice may take although the budget has none left.
 _SAVE_PATIENCE = 10.0
 
+#: The same where a phase without steps was cut off: the process has little time left.
+_LAST_PATIENCE = 3.0
+
 _FRAMES = "frames.safetensors"  # on the scratch volume
 
 
@@ -92,6 +95,7 @@ class Work:
         self._identity = Identity.of(lease.job, tools.pipeline.identity)
         self._folder = tools.scratch_dir / f"{lease.job.id}-{lease.token}"
         self._until = limits.until
+        self._denoised_latents: Latents | None = None  # with all steps done
         self._step_at = self._offered_at = tools.clock()
         self.clock = PhaseClock(tools.clock)
         self._log = structlog.get_logger(__name__)
@@ -102,11 +106,13 @@ class Work:
             check_spec(self._spec, self._tools.pipeline.profile)
             frames = await asyncio.to_thread(self._kept_frames)
             if frames is None:
-                latents = await self._denoised()
+                latents = self._denoised_latents = await self._denoised()
                 frames = await self._on_gpu(lambda: self._decode(latents))
             files = await self._on_gpu(lambda: self._encode(frames))
             artifact = await self._upload(files)
         except Stop as stop:
+            if stop.reason is StopReason.SHUTDOWN:
+                await self._keep_last()
             return self._stopped(stop.reason)
         except InvalidRequest as error:
             return self._failed(
@@ -182,7 +188,9 @@ class Work:
             done = latents.step == self._steps
             if done and not self._limits.draining() and self._left() >= self._pace.tail(self._spec):
                 return latents
-            await self._saver.save(latents, max(self._left(), _SAVE_PATIENCE))
+            # A process that is to end is given little time.
+            left = 0.0 if self._limits.draining() else self._left()
+            await self._saver.save(latents, max(left, _SAVE_PATIENCE))
             if self._limits.draining():
                 raise Stop(StopReason.SHUTDOWN)
             if self._saver.kept is not None:
@@ -192,6 +200,12 @@ class Work:
             if done:
                 return latents
             self._until = self._tools.clock() + self._tools.checkpoint_seconds
+
+    async def _keep_last(self) -> None:
+        """The process ends in a phase after the last step: the steps are done, and are to count."""
+        latents = self._denoised_latents
+        if latents is not None and max(self._saver.kept or 0, self._lease.checkpoint_step) < self._steps:
+            await self._saver.save(latents, _LAST_PATIENCE)
 
     def _left(self) -> float:
         return self._until - self._tools.clock()
@@ -248,6 +262,7 @@ class Work:
             except StorageUnavailable as error:
                 if self._tools.clock() > give_up_at:
                     raise
+                await self._saver.excuse(self._steps)
                 self._log.warning("upload_retried", key=key, reason=str(error))
         raise AssertionError("the pauses never end")
 

@@ -186,9 +186,20 @@ class JobStore:
         reply = await self._call("renew", lease.job.id, lease.token, phase, step)
         return Renewal(reply.tag)
 
-    async def checkpoint(self, lease: Lease, key: str, step: int) -> bool:
-        """Row 6: point to a durable checkpoint. False: the lease is lost."""
-        return (await self._call("checkpoint", lease.job.id, lease.token, key, step)).tag == "ok"
+    async def checkpoint(self, lease: Lease, key: str, step: int, unusable: str = "") -> bool:
+        """Row 6: point to a durable checkpoint. False: the lease is lost.
+
+        One of more steps is not pointed away from, unless the lease's holder found it `unusable` (its key).
+        """
+        reply = await self._call("checkpoint", lease.job.id, lease.token, key, step, unusable)
+        return reply.tag == "ok"
+
+    async def unkept(self, lease: Lease, step: int) -> bool:
+        """Row 6 while the object store is away: this attempt may end without a strike. False: it is lost.
+
+        For six attempts in a row at most: a job that ends its workers must not circle for ever.
+        """
+        return (await self._call("unkept", lease.job.id, lease.token, step)).tag == "ok"
 
     async def yield_(self, lease: Lease) -> Delivery | None:
         """Row 7: the event to reply (`continued`, or a terminal one). None: the lease is lost."""

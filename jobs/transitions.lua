@@ -24,6 +24,7 @@ local UNPUBLISHED = 10 * SECOND -- until an event that nobody said to have publi
 local UNCOMPLETED = 30 * SECOND -- until a recorded result is completed without its event
 local OUTBOX_AGE = 10 * SECOND -- until the tick publishes what its maker should have
 local STRIKES, PAUSES, REISSUES = 3, 3, 6 -- the third strike or refusal fails; after six it is requeued
+local EXCUSES = 6 -- attempts in a row that an outage of the object store may cost without a strike
 local POOL_PAUSE, POOL_PAUSE_MAX = 10 * SECOND, 300 * SECOND -- doubled with each pause in a row
 local JOB_PAUSE = 30 * SECOND -- times four with each refusal
 local MILESTONES, ATTEMPTS = 64, 32 -- of a job, the newest
@@ -257,7 +258,7 @@ local function settle(job)
 end
 
 local function release(job)
-  job.token, job.lease_until, job.slot = nil, nil, nil
+  job.token, job.lease_until, job.slot, job.unkept = nil, nil, nil, nil
 end
 
 local function noted(reasons, reason)
@@ -267,9 +268,14 @@ end
 
 local function moved(job) return num(job.checkpoint_step) > num(job.step_at_claim) end
 
--- The lease of an attempt is over with nothing recorded: a strike, unless its checkpoint moved.
+-- The lease of an attempt is over with nothing recorded: a strike, unless its checkpoint moved, or had
+-- nowhere to go. An outage ends some day; a job that takes its workers with it does so within a few excuses.
 local function strike(job, reason)
   if moved(job) then return end
+  if job.unkept and num(job.excuses) < EXCUSES then
+    job.excuses = int(num(job.excuses) + 1)
+    return
+  end
   job.strikes = int(num(job.strikes) + 1)
   job.reasons = noted(job.reasons, 'attempt ' .. (job.attempt or '0') .. ' ' .. reason)
 end
@@ -312,7 +318,7 @@ local function finish(job, by_event)
   if job.deadline then redis.call('ZREM', DEADLINES, id) end
   set_status(job, job.result)
   job.result, job.phase, job.charged, job.since, job.yielded = nil, nil, nil, nil, nil
-  job.step_at_claim, job.reissues = nil, nil
+  job.step_at_claim, job.reissues, job.excuses = nil, nil, nil
   job.finished = int(NOW)
   milestone(job)
   redis.call('ZADD', ENDED, int(NOW), id)
@@ -484,7 +490,7 @@ function T.claim()
   job.token, job.slot, job.lease_until = token, given(slot), int(NOW + LEASE)
   job.claimed, job.started = int(NOW), job.started or int(NOW)
   job.step_at_claim, job.step = job.checkpoint_step, job.checkpoint_step
-  job.reissues, job.yielded = nil, nil
+  job.reissues, job.yielded, job.unkept = nil, nil, nil
   job.phase = 'encoding_prompt'
   set_status(job, 'processing')
   milestone(job)
@@ -510,13 +516,25 @@ function T.renew()
   return job.cancel and 'cancel' or late(job) and 'deadline' or 'ok'
 end
 
+-- A[5]: the checkpoint that the holder found to be of no use, if it did. Only that one gives way to fewer steps.
 function T.checkpoint()
   local id, token, key, step = unpack(A)
   local job = fenced(id, token)
   if not job then return 'lost' end
+  if num(step) < num(job.checkpoint_step) and job.checkpoint ~= given(A[5]) then return 'ok' end
   local progress = num(step) > num(job.checkpoint_step)
   job.checkpoint, job.checkpoint_step = key, step
   if progress then job.strikes, job.reasons = nil, nil end
+  if progress then job.excuses = nil end
+  return 'ok'
+end
+
+-- The object store is away: what this attempt has to show for its steps cannot be shown.
+function T.unkept()
+  local id, token, step = unpack(A)
+  local job = fenced(id, token)
+  if not job then return 'lost' end
+  job.unkept = step
   return 'ok'
 end
 

@@ -11,7 +11,8 @@ from redis.asyncio import Redis
 from jobs.settings import DEFAULT_MODEL, Settings
 from jobs.storage import S3VideoStorage, VideoStorage
 from jobs.store import JobStore
-from tests.inference_service.rig import MakeRig, Rig, Scripted
+from tests.inference_service.rig import MakeRig, Rig, Scripted, real_time
+from tests.inference_service.slicing import Clock
 
 if TYPE_CHECKING:
     from inference_service.mochi_pipeline import MochiVideoPipeline
@@ -86,3 +87,17 @@ def pipeline() -> Scripted:
 @pytest.fixture
 def rig(make_rig: MakeRig, pipeline: Scripted) -> Rig:
     return make_rig(pipeline)
+
+
+@pytest.fixture
+def clock(rig: Rig, settings: Settings) -> Clock:
+    """The predictor's."""
+    clock = Clock()
+
+    rig.change(clock=clock, keep=real_time(settings))
+    return clock
+
+
+@pytest.fixture
+def steps_of_100_seconds(pipeline: Scripted, clock: Clock) -> None:
+    pipeline.before_step = lambda _step: clock.add(100)

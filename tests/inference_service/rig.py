@@ -113,8 +113,8 @@ class Watched(JobStore):
             return replace(claim, claimed_us=claim.claimed_us + self.older * 1_000_000)
         return claim
 
-    async def checkpoint(self, lease: Lease, key: str, step: int) -> bool:
-        pointed = await super().checkpoint(lease, key, step)
+    async def checkpoint(self, lease: Lease, key: str, step: int, unusable: str = "") -> bool:
+        pointed = await super().checkpoint(lease, key, step, unusable)
         self.steps.append(step)
         return pointed
 

@@ -6,15 +6,11 @@ import asyncio
 import threading
 import time
 import uuid
-from collections.abc import AsyncIterator
 from dataclasses import replace
-from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
-import structlog
 
-from eventing.events import TYPE_PREFIX
 from inference_service.lease_keeper import LeaseKeeper
 from inference_service.pipeline import (
     Frames,
@@ -24,15 +20,13 @@ from inference_service.pipeline import (
     PipelineFailed,
     Progress,
 )
-from inference_service.predict import Predictor, ShuttingDown
+from inference_service.predict import Predictor
 from jobs.errors import StoreUnavailable
 from jobs.job import Delivery, EventKind, Job, JobError, Outcome, Phase, ResultKind, Status
 from jobs.request import VideoSpec
-from jobs.settings import Settings
-from jobs.storage import S3VideoStorage
 from jobs.store import JobStore, Lease, Renewal
-from tests.inference_service.rig import MakeRig, Rig, Script, Scripted, until
-from tests.inference_service.support import SPEC, Proxy
+from tests.inference_service.rig import MakeRig, Rig, Script, Scripted
+from tests.inference_service.support import SPEC
 
 
 def error_of(reply: Delivery | None) -> JobError:
@@ -231,171 +225,3 @@ async def _claim_when_it_ran_out(store: JobStore, job: Job) -> Lease:
         if isinstance(claim, Lease):
             return claim
         await asyncio.sleep(0.1)
-
-
-@pytest.fixture
-async def s3_proxy(settings: Settings) -> AsyncIterator[Proxy]:
-    assert settings.aws_s3_endpoint is not None
-    url = urlsplit(settings.aws_s3_endpoint)
-    proxy = Proxy(url.hostname or "", url.port or 80)
-    await proxy.up()
-    yield proxy
-    await proxy.away()
-
-
-async def test_a_job_completes_although_s3_is_away_for_a_while(
-    rig: Rig, settings: Settings, s3_proxy: Proxy
-) -> None:
-    storage = S3VideoStorage(replace(settings, aws_s3_endpoint=f"http://127.0.0.1:{s3_proxy.port}"))
-    rig.predictor = Predictor(replace(rig.tools, storage=storage))
-    await s3_proxy.away()
-    job = await rig.submit()
-    work = asyncio.create_task(rig.handle(job))
-
-    async def tried_twice() -> bool:
-        return [line["event"] for line in logs].count("upload_retried") >= 2
-
-    with structlog.testing.capture_logs() as logs:
-        await until(tried_twice)
-        await s3_proxy.up()
-        reply = await work
-    assert reply is not None
-    assert reply.kind is EventKind.COMPLETED
-
-
-async def test_a_job_completes_although_redis_is_away_for_a_while(
-    rig: Rig, pipeline: Scripted, settings: Settings
-) -> None:
-    url = urlsplit(settings.redis_url)
-    proxy = Proxy(url.hostname or "", url.port or 6379)
-    await proxy.up()
-    secret = f":{url.password}@" if url.password else ""
-    far = replace(settings, redis_url=url._replace(netloc=f"{secret}127.0.0.1:{proxy.port}").geturl())
-    store = JobStore.connect(far)
-    rig.predictor = Predictor(
-        replace(
-            rig.tools,
-            store=store,
-            keep=lambda lease, at: LeaseKeeper(lease, lambda: JobStore.connect(far), at),
-        )
-    )
-    pipeline.script = pipeline.wait
-    job = await rig.submit()
-    work = asyncio.create_task(rig.handle(job))
-    await asyncio.to_thread(pipeline.started.wait, 30)
-    await proxy.away()
-
-    async def tried_twice() -> bool:
-        return [line["event"] for line in logs].count("record_retried") >= 2
-
-    with structlog.testing.capture_logs() as logs:
-        pipeline.go_on.set()
-        await until(tried_twice)
-        assert list(rig.storage.list(f"videos/{job.id}/")), "the work is done, and is to be recorded"
-        await proxy.up()
-        reply = await work
-    assert reply is not None
-    assert reply.kind is EventKind.COMPLETED
-    await store.close()
-    await proxy.away()
-
-
-async def test_cancelling_while_s3_is_away_ends_the_job(
-    rig: Rig, settings: Settings, s3_proxy: Proxy
-) -> None:
-    storage = S3VideoStorage(replace(settings, aws_s3_endpoint=f"http://127.0.0.1:{s3_proxy.port}"))
-    settings_short = replace(settings, lease_seconds=1)
-    rig.predictor = Predictor(replace(rig.tools, storage=storage, store=JobStore.connect(settings_short)))
-    await s3_proxy.away()
-    job = await rig.submit()
-    work = asyncio.create_task(rig.handle(job))
-
-    async def uploading() -> bool:
-        return (await rig.store.get(job.id)).phase is Phase.UPLOADING
-
-    await until(uploading)
-    await rig.store.cancel(job.id)
-    reply = await work
-    assert reply is not None
-    assert reply.kind is EventKind.CANCELLED
-    await rig.predictor.tools.store.close()
-
-
-async def test_shutting_down_hands_the_job_over_and_refuses_more(
-    rig: Rig, pipeline: Scripted, make_rig: MakeRig
-) -> None:
-    pipeline.script = pipeline.step_forever
-    job = await rig.submit()
-    work = asyncio.create_task(rig.handle(job))
-    await asyncio.to_thread(pipeline.started.wait, 30)
-    assert await rig.predictor.end(0, 30)
-    reply = await work
-    assert reply is not None
-    assert reply.kind is EventKind.CONTINUED
-    with pytest.raises(ShuttingDown):
-        await rig.handle(job)
-    another = make_rig(Scripted())
-    reply = await another.predictor.handle(job.id, reply.delivery)
-    assert reply is not None
-    assert reply.kind is EventKind.COMPLETED
-    assert await another.files() == []
-
-
-async def test_what_has_no_steps_may_end_within_the_grace_period(rig: Rig, pipeline: Scripted) -> None:
-    decoding = threading.Event()
-
-    def decode() -> None:
-        decoding.set()
-        assert pipeline.go_on.wait(30)
-
-    pipeline.at_decode = decode
-    job = await rig.submit()
-    work = asyncio.create_task(rig.handle(job))
-    await asyncio.to_thread(decoding.wait, 30)
-    ending = asyncio.create_task(rig.predictor.end(60, 0))
-    await asyncio.sleep(0)  # it has begun
-    with pytest.raises(ShuttingDown):
-        rig.predictor.check_free()
-    pipeline.go_on.set()
-    assert await ending
-    reply = await work
-    assert reply is not None
-    assert reply.kind is EventKind.COMPLETED
-
-
-async def test_a_reply_whose_connection_is_lost_while_it_ends_is_published_first(
-    rig: Rig, pipeline: Scripted
-) -> None:
-    pipeline.script = pipeline.wait
-    work = asyncio.create_task(rig.handle(await rig.submit()))
-    await asyncio.to_thread(pipeline.started.wait, 30)
-    ending = asyncio.create_task(rig.predictor.end(60, 0))
-    await asyncio.sleep(0)  # it has begun
-    rig.predictor.publish_when_done(work)
-    pipeline.go_on.set()
-    assert await ending
-    assert [event.type for event in rig.publisher.events] == [f"{TYPE_PREFIX}continued"]
-
-
-async def test_work_that_comes_to_no_step_is_given_up(rig: Rig, pipeline: Scripted) -> None:
-    pipeline.script = pipeline.wait
-    work = asyncio.create_task(rig.handle(await rig.submit()))
-    await asyncio.to_thread(pipeline.started.wait, 30)
-    assert not await rig.predictor.end(0, 0)
-    pipeline.go_on.set()
-    await work
-
-
-async def test_a_reply_that_nobody_waits_for_is_published(rig: Rig) -> None:
-    job = await rig.submit()
-    reply = asyncio.create_task(rig.handle(job))
-    rig.predictor.publish_when_done(reply)
-    done = await reply
-
-    async def published() -> bool:
-        return bool(rig.publisher.events)
-
-    await until(published)
-    assert done is not None
-    (event,) = rig.publisher.events
-    assert (event.type, event.id) == (f"{TYPE_PREFIX}completed", done.event_id)

@@ -121,6 +121,7 @@ async def test_the_fence(rig: Rig, lose: Callable[[Rig], Awaitable[Lease]]) -> N
     other = replace(lease, token="0123456789abcdef") if lose is recorded else lease
     assert await rig.store.renew(lease, Phase.DECODING, 7) is Renewal.LOST
     assert not await rig.store.checkpoint(lease, "checkpoints/stale", 7)
+    assert not await rig.store.unkept(lease, 7)
     assert await rig.store.yield_(lease) is None
     assert await rig.store.record(other, done(other)) is None
     assert await rig.record_of(lease.job) == before
@@ -138,6 +139,61 @@ async def test_a_checkpoint_clears_strikes(rig: Rig) -> None:
     assert "strikes" not in record
     assert "reasons" not in record
     assert (record["checkpoint"], record["checkpoint_step"]) == ("checkpoints/b", "4")
+
+
+async def test_a_checkpoint_is_not_pointed_away_from_by_one_of_fewer_steps(rig: Rig) -> None:
+    first = await rig.claimed()
+    await rig.store.checkpoint(first, "checkpoints/high", 5)
+    await rig.advance(60)
+    lease = await rig.claim(first.job.id)
+    assert await rig.store.checkpoint(lease, "checkpoints/low", 3)
+    assert await rig.store.checkpoint(lease, "checkpoints/low", 3, "checkpoints/another")
+    record = await rig.record_of(lease.job)
+    assert (record["checkpoint"], record["checkpoint_step"]) == ("checkpoints/high", "5")
+    assert await rig.store.checkpoint(lease, "checkpoints/low", 3, "checkpoints/high")
+    assert (await rig.record_of(lease.job))["checkpoint"] == "checkpoints/low"
+
+
+async def loses(rig: Rig, lease: Lease) -> None:
+    await rig.advance(60)
+    await rig.store.reap(lease.job.id)
+    await rig.store.tick()
+
+
+async def yields(rig: Rig, lease: Lease) -> None:
+    await rig.store.yield_(lease)
+
+
+@pytest.mark.parametrize("ends", [loses, yields])
+async def test_an_outage_of_the_object_store_is_no_strike_and_no_excuse_for_ever(
+    rig: Rig, ends: Callable[[Rig, Lease], Awaitable[None]]
+) -> None:
+    job = (await rig.submit()).job
+    for _ in range(6):
+        lease = await rig.claim(job.id)
+        assert await rig.store.unkept(lease, 2)
+        await ends(rig, lease)
+        assert "strikes" not in await rig.record_of(job)
+    for _ in range(3):
+        lease = await rig.claim(job.id)
+        assert await rig.store.unkept(lease, 2)
+        await ends(rig, lease)
+    record = await rig.record_of(job)
+    assert "attempts_exhausted" in (record["error_code"], record.get("result"))
+
+
+async def test_an_excuse_is_of_one_attempt_and_progress_grants_new_ones(rig: Rig) -> None:
+    job = (await rig.submit()).job
+    for step in range(1, 8):
+        lease = await rig.claim(job.id)
+        await rig.store.unkept(lease, step)
+        await rig.store.yield_(lease)
+        lease = await rig.claim(job.id)
+        await rig.store.checkpoint(lease, f"checkpoints/{step}", step)
+        await rig.store.yield_(lease)
+    assert "strikes" not in await rig.record_of(job)
+    await rig.store.yield_(await rig.claim(job.id))
+    assert (await rig.record_of(job))["strikes"] == "1"
 
 
 async def test_a_yield_keeps_the_credit_and_asks_for_the_next_slice(rig: Rig) -> None:
