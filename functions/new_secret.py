@@ -1,4 +1,4 @@
-"""`python -m functions.new_secret NAME KEY=TEMPLATE…`: a Secret of the cluster with values that nobody has seen.
+"""`python -m functions.new_secret NAME KEY=TEMPLATE…`: a Secret of the cluster that nobody has seen.
 
 A Job runs it once in a new namespace. `{word}` in a template becomes a random token, the same one wherever
 that word stands. A Secret that is there already is left as it is: whoever brings their own is first. The
