@@ -1,0 +1,68 @@
+"""`python -m training --out FOLDER`: from nothing to a tiny Mochi in FOLDER/model.
+
+Stopped at any moment, the same command goes on where its last checkpoint was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import warnings
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from training.assemble import pipeline_of, show, write_model
+from training.denoiser import DenoiserTask
+from training.latents import Cache, fill_cache
+from training.loop import Budget, averaged, log, train
+from training.vae import VaeTask
+
+__all__ = ["main"]
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Train the VAE, make the cache, train the transformer, and write the model."""
+    options = _options(arguments)
+    # Mochi asks for float32 inside an autocast; a CPU's has only the short types, and says so each time.
+    warnings.filterwarnings("ignore", "In CPU autocast", UserWarning)
+    torch.set_num_threads(options.threads)
+    folder: Path = options.out
+    folder.mkdir(parents=True, exist_ok=True)
+
+    vae_task = VaeTask(options.seed)
+    train(
+        vae_task, folder, Budget(options.vae_minutes, options.vae_steps, options.save_seconds), options.seed
+    )
+    averaged(vae_task, folder)
+    vae = vae_task.module.eval().requires_grad_(False)
+    fill_cache(vae, folder, options.clips, options.seed)
+    cache = Cache(folder, options.clips, options.seed)
+
+    def shown(module: nn.ModuleDict, path: Path) -> str:
+        return show(pipeline_of(module, vae, cache), path)
+
+    task = DenoiserTask(cache, options.seed, shown)
+    train(task, folder, Budget(options.denoiser_minutes, options.denoiser_steps, *rest), options.seed)
+    averaged(task, folder)
+    write_model(pipeline_of(task.module, vae, cache), folder / "model")
+    log(folder, f"the model is in {folder / 'model'}")
+
+
+def _options(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
+    parser.add_argument("--out", type=Path, required=True, help="checkpoints, cache, samples, log and model")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--vae-minutes", type=float, default=30, help="at the speed measured at its start")
+    parser.add_argument("--denoiser-minutes", type=float, default=90, help="likewise")
+    parser.add_argument("--vae-steps", type=int, help="in place of minutes")
+    parser.add_argument("--denoiser-steps", type=int, help="in place of minutes")
+    parser.add_argument("--clips", type=int, default=4000, help="in the cache")
+    parser.add_argument("--save-seconds", type=float, default=60, help="between checkpoints")
+    parser.add_argument("--no-samples", action="store_true", help="write no strips of frames")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,80 @@
+"""The tokenizer and the text encoder of the tiny Mochi, and prompts as a person may write them.
+
+Pieces are the words of our prompts, in three spellings, and single characters, so that any text has pieces.
+"""
+
+from __future__ import annotations
+
+import string
+
+import numpy as np
+import torch
+import transformers
+from torch import Tensor
+
+from training.clips import Clip, prompt_for, vocabulary
+
+__all__ = ["Batch", "drawn_prompt", "encoded", "new_text_encoder", "new_tokenizer", "spell_alike"]
+
+_LETTERS = string.ascii_letters + string.digits + string.punctuation
+_SIZES = {"d_model": 64, "d_kv": 16, "d_ff": 128, "num_layers": 2, "num_heads": 4}
+_DROPPED = 0.1  # of the prompts: what guidance steers away from
+_WITH_NONSENSE = 0.1
+
+Batch = tuple[Tensor, Tensor]  # text embeddings (batch, tokens, 64) and their mask (batch, tokens)
+
+
+def _pieces() -> list[tuple[str, float]]:
+    # T5's order: pad, end, unknown. Whole words score above their letters; a letter stands with and
+    # without the word boundary before it.
+    words = [spelt for word in vocabulary() for spelt in (word, word.capitalize(), word.upper())]
+    letters = [*_LETTERS, *(f"▁{letter}" for letter in _LETTERS)]
+    known = dict.fromkeys(f"▁{word}" for word in words)
+    return [
+        *((special, 0.0) for special in ("<pad>", "</s>", "<unk>")),
+        ("▁", -8.0),
+        *((piece, -2.0) for piece in known),
+        *((piece, -8.0) for piece in letters if piece not in known),
+    ]
+
+
+def new_tokenizer() -> transformers.T5Tokenizer:
+    """A tokenizer of our words and all of ASCII's characters."""
+    return transformers.T5Tokenizer(vocab=_pieces(), extra_ids=0, model_max_length=256)
+
+
+def new_text_encoder() -> transformers.T5EncoderModel:
+    """An untrained text encoder."""
+    config = transformers.T5Config(
+        vocab_size=len(_pieces()), feed_forward_proj="gated-gelu", dropout_rate=0.0, **_SIZES
+    )
+    return transformers.T5EncoderModel(config)
+
+
+def spell_alike(encoder: transformers.T5EncoderModel) -> None:
+    """Give every piece with capitals the embedding of its small letters, the only ones trained."""
+    places = {piece: place for place, (piece, _) in enumerate(_pieces())}
+    weights = encoder.get_input_embeddings().weight
+    with torch.no_grad():
+        for piece, place in places.items():
+            weights[place] = weights[places.get(piece.lower(), place)]
+
+
+def drawn_prompt(clip: Clip, rng: np.random.Generator) -> str:
+    """A true prompt, now and then none at all, or one with a word that nobody knows or a full stop."""
+    if rng.random() < _DROPPED:
+        return ""
+    words = prompt_for(clip, rng).split()
+    if rng.random() < _WITH_NONSENSE:
+        letters = rng.choice(list(string.ascii_lowercase), int(rng.integers(2, 9)))
+        words.insert(int(rng.integers(len(words) + 1)), "".join(letters))
+    return " ".join(words) + ("." if rng.random() < 0.2 else "")
+
+
+def encoded(
+    encoder: transformers.T5EncoderModel, tokenizer: transformers.T5Tokenizer, prompts: list[str]
+) -> Batch:
+    """The prompts' embeddings, as many tokens as the longest has."""
+    tokens = tokenizer(prompts, padding="longest", return_tensors="pt")
+    mask = tokens.attention_mask.bool()
+    return encoder(tokens.input_ids, attention_mask=mask)[0], mask
