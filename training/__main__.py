@@ -30,10 +30,9 @@ def main(arguments: list[str] | None = None) -> None:
     folder: Path = options.out
     folder.mkdir(parents=True, exist_ok=True)
 
+    rest = (options.save_seconds, not options.no_samples)
     vae_task = VaeTask(options.seed)
-    train(
-        vae_task, folder, Budget(options.vae_minutes, options.vae_steps, options.save_seconds), options.seed
-    )
+    train(vae_task, folder, Budget(options.vae_minutes, options.vae_steps, *rest), options.seed)
     averaged(vae_task, folder)
     vae = vae_task.module.eval().requires_grad_(False)
     fill_cache(vae, folder, options.clips, options.seed)
