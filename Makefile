@@ -4,13 +4,17 @@
 #   make run                 the whole system on http://127.0.0.1:8080, until Ctrl-C
 #   make test                all tests         make lint    ruff and mypy
 #   make bench               the benchmarks    make clean   everything that was installed or made
+#   make cluster             the system on the cluster that KUBECONFIG names, or on one that CLUSTER_UP starts
+#   make test-cluster        its tests         make cluster-down   end what CLUSTER_UP started
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help demo run test lint format bench clean
+.PHONY: help demo run test lint format bench clean cluster cluster-down test-cluster
 
 PROMPT ?= a red circle moving right
 ARGS ?=
+# A script that starts a cluster with Knative and KServe on this machine and prints what to source.
+CLUSTER_UP ?= ../shared/cluster/up
 
 UV_VERSION := 0.13.9
 # The first Python of the machine that the project supports.
@@ -58,8 +62,20 @@ bench: $(UV)
 	@$(SYNC)
 	.venv/bin/python -m bench $(ARGS)
 
+cluster: $(UV)
+	@$(SYNC) --no-dev
+	@.venv/bin/python -m tests.cluster.setup up --up $(CLUSTER_UP) --uv $(UV) $(ARGS)
+
+test-cluster: $(UV)
+	@$(SYNC)
+	.venv/bin/python -m pytest -n 0 tests/cluster $(ARGS)
+
+cluster-down: $(UV)
+	@$(SYNC) --no-dev
+	@.venv/bin/python -m tests.cluster.setup down --up $(CLUSTER_UP) $(ARGS)
+
 clean:
-	rm -rf .venv .uv-cache .tools .mochi demo.mp4 .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .uv-cache .tools .mochi .cluster demo.mp4 .mypy_cache .ruff_cache .pytest_cache
 
 # Where the machine has no uv: from PyPI, into this folder.
 .tools/uv/bin/uv:

