@@ -1,0 +1,91 @@
+"""The whole program with a budget of a few steps: it writes a Mochi, and a kill changes nothing of it."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from inference_service.mochi_pipeline import load_mochi
+from training.__main__ import main
+from training.denoiser import fit_for_training, new_transformer
+from training.words import new_text_encoder, new_tokenizer, spell_alike
+
+STEPS = ("--vae-steps", "2", "--denoiser-steps", "6", "--clips", "6", "--no-samples", "--save-seconds", "0")
+
+
+def arguments(folder: Path) -> list[str]:
+    return ["--out", str(folder), *STEPS]
+
+
+def weights(folder: Path) -> dict[str, bytes]:
+    files = sorted((folder / "model").rglob("*.safetensors"))
+    assert len(files) == 3
+    return {str(file.relative_to(folder)): file.read_bytes() for file in files}
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("training")
+    main(arguments(folder))
+    return folder
+
+
+def test_the_model_is_loaded_as_any_mochi(uninterrupted: Path) -> None:
+    profile = load_mochi(uninterrupted / "model", "tiny-mochi").profile
+    assert profile.name == "tiny-mochi"
+    assert sum(file.stat().st_size for file in (uninterrupted / "model").rglob("*")) < 15 * 2**20
+    assert (uninterrupted / "model" / "README.md").read_text("utf-8").startswith("---\nlicense: apache-2.0\n")
+
+
+@pytest.mark.parametrize("checkpoint", ["vae.pt", "denoiser.pt"])
+def test_killed_and_started_again_it_makes_the_same_model(
+    uninterrupted: Path, tmp_path: Path, checkpoint: str
+) -> None:
+    process = subprocess.Popen([sys.executable, "-m", "training", *arguments(tmp_path)])
+    try:
+        deadline = time.monotonic() + 100
+        while not (tmp_path / checkpoint).exists():
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert not (tmp_path / "model").exists()
+    main(arguments(tmp_path))
+    assert weights(tmp_path) == weights(uninterrupted)
+
+
+def test_its_attention_is_that_of_the_pipeline() -> None:
+    model = new_transformer()
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.02 * torch.randn_like(parameter))
+        inputs = torch.randn(2, 12, 3, 8, 8), torch.randn(2, 9, 64), torch.tensor([100.0, 700.0])
+        mask = torch.tensor([[True] * 9, [True] * 4 + [False] * 5])
+        before = model(*inputs, mask).sample
+        positions = fit_for_training(model)
+        assert torch.allclose(model(*inputs, mask).sample, before, atol=1e-5)
+        positions.at = torch.tensor([0, 1, 2])
+        assert torch.allclose(model(*inputs, mask).sample, before, atol=1e-5)
+        positions.at = torch.tensor([0, 5, 10])
+        assert not torch.allclose(model(*inputs, mask).sample, before, atol=1e-3)
+
+
+def test_capitals_are_read_as_small_letters() -> None:
+    tokenizer, encoder = new_tokenizer(), new_text_encoder()
+    spell_alike(encoder)
+    with torch.no_grad():
+        one, other = (
+            encoder(**tokenizer(text, return_tensors="pt")).last_hidden_state.numpy()
+            for text in ("a red CIRCLE, Zq", "A Red circle, zQ")
+        )
+    assert np.array_equal(one, other)
