@@ -48,7 +48,12 @@ class _Words(dict[str, str]):
         return self[word]
 
 
-def main(arguments: Sequence[str], environ: Mapping[str, str] = os.environ, account: Path = _ACCOUNT) -> int:
+def main(
+    arguments: Sequence[str],
+    environ: Mapping[str, str] = os.environ,
+    account: Path = _ACCOUNT,
+    transport: httpx.BaseTransport | None = None,
+) -> int:
     """Create it; the exit code. 1 where the API server cannot be asked or says no: the Job tries again."""
     parser = argparse.ArgumentParser(prog="python -m functions.new_secret")
     parser.add_argument("name")
@@ -59,40 +64,48 @@ def main(arguments: Sequence[str], environ: Mapping[str, str] = os.environ, acco
     except ValueError as error:
         parser.error(str(error))
     try:
-        said = _create(given.name, values, environ, account)
+        said = _create(given.name, values, environ, account, transport)
     except (OSError, KeyError, httpx.HTTPError) as error:
         sys.stderr.write(f"new_secret: the API server cannot be asked: {type(error).__name__}: {error}\n")
         return 1
-    if said.status_code == httpx.codes.CONFLICT:
+    if said == httpx.codes.CONFLICT:
         print(f"the Secret {given.name} is there already, and stays as it is")  # noqa: T201  # the Job's log
         return 0
-    if said.status_code != httpx.codes.CREATED:
-        # Its body may repeat what was sent.
-        sys.stderr.write(f"new_secret: the API server says {said.status_code} to the Secret {given.name}\n")
+    if said != httpx.codes.CREATED:
+        # The body of the answer may repeat what was sent.
+        sys.stderr.write(f"new_secret: the API server says {said} to the Secret {given.name}\n")
         return 1
     print(f"the Secret {given.name} is made, with {', '.join(values)}")  # noqa: T201  # the Job's log
     return 0
 
 
 def _create(
-    name: str, values: Mapping[str, str], environ: Mapping[str, str], account: Path
-) -> httpx.Response:
+    name: str,
+    values: Mapping[str, str],
+    environ: Mapping[str, str],
+    account: Path,
+    transport: httpx.BaseTransport | None,
+) -> int:
+    """The status that the API server answers with."""
     namespace = (account / "namespace").read_text("ascii").strip()
     token = (account / "token").read_text("ascii").strip()
     host, port = environ["KUBERNETES_SERVICE_HOST"], environ["KUBERNETES_SERVICE_PORT"]
-    return httpx.post(
-        f"https://{f'[{host}]' if ':' in host else host}:{port}/api/v1/namespaces/{namespace}/secrets",
-        json={
-            "apiVersion": "v1",
-            "kind": "Secret",
-            "metadata": {"name": name, "labels": {"app.kubernetes.io/name": name}},
-            "stringData": values,
-        },
-        headers={"authorization": f"Bearer {token}"},
-        verify=ssl.create_default_context(cafile=str(account / "ca.crt")),
-        timeout=_SECONDS,
-        trust_env=False,  # the API server is not behind the proxy that the world is behind
-    )
+    if transport is None:
+        trusted = ssl.create_default_context(cafile=str(account / "ca.crt"))
+        transport = httpx.HTTPTransport(verify=trusted)
+    # Not the proxy of the environment: the API server is not out in the world.
+    with httpx.Client(transport=transport, timeout=_SECONDS, trust_env=False) as client:
+        answer = client.post(
+            f"https://{f'[{host}]' if ':' in host else host}:{port}/api/v1/namespaces/{namespace}/secrets",
+            json={
+                "apiVersion": "v1",
+                "kind": "Secret",
+                "metadata": {"name": name, "labels": {"app.kubernetes.io/name": name}},
+                "stringData": values,
+            },
+            headers={"authorization": f"Bearer {token}"},
+        )
+    return answer.status_code
 
 
 if __name__ == "__main__":
