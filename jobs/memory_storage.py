@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -76,6 +76,11 @@ class MemoryVideoStorage:
         with self._lock:
             kept = [(key, value) for key, value in self._kept.items() if key.startswith(prefix)]
         return iter([self._described(key, value) for key, value in kept])
+
+    def page(self, folder: str, after: str, limit: int = 1000) -> Sequence[StoredObject]:
+        """Objects below a folder, from behind a key on."""
+        found = sorted(self.list(checked_folder(folder)), key=lambda stored: stored.key)
+        return [stored for stored in found if stored.key > after][:limit]
 
     def presign(self, key: str, expires: int, filename: str | None = None) -> str:
         """A `memory://` URL, which only names the object: nothing serves it."""

@@ -205,6 +205,17 @@ class S3VideoStorage:
                 for found in page.get("Contents", []):
                     yield self._stored(found["Key"], found["ETag"], found["Size"], found["LastModified"])
 
+    def page(self, folder: str, after: str, limit: int = 1000) -> Sequence[StoredObject]:
+        """Objects below a folder, from behind a key on."""
+        with storage_errors(self._where):
+            answer = self._client.list_objects_v2(
+                Bucket=self._bucket, Prefix=checked_folder(folder), StartAfter=after, MaxKeys=limit
+            )
+        return [
+            self._stored(found["Key"], found["ETag"], found["Size"], found["LastModified"])
+            for found in answer.get("Contents", [])
+        ]
+
     def presign(self, key: str, expires: int, filename: str | None = None) -> str:
         """A URL, signed for the public endpoint, that gets the object for `expires` seconds."""
         params = {"Bucket": self._bucket, "Key": key}

@@ -279,12 +279,18 @@ class JobStore:
         whole = reply.tag == "end"
         return Audit(int(checked), tuple(Mended(*pair) for pair in pairs), whole, reply.deliveries)
 
-    async def sweep_due(self, every_seconds: float) -> bool:
-        """Whether the caller is to sweep the object store now: one of all who ask, so often at most.
+    async def sweep_place(self, every_seconds: float) -> str | None:
+        """Where the caller is to go on with the sweep of the object store; None: it is not its turn.
 
-        The first one comes this long after the first question.
+        One of all who ask at a time. A round begins so often at most, with an empty place; the first one
+        comes this long after the first question.
         """
-        return (await self._call("sweep", round(every_seconds * 1e6))).tag == "yes"
+        reply = await self._call("sweep", round(every_seconds * 1e6))
+        return reply.extra[0] if reply.tag == "yes" else None
+
+    async def swept(self, place: str, to: str | None) -> None:
+        """The sweep came from `place` to another one; None: the round is over."""
+        await self._call("swept", place, to or "", int(to is None))
 
     # Reading
 

@@ -28,6 +28,7 @@ local EXCUSES = 6 -- attempts in a row that an outage of the object store may co
 local POOL_PAUSE, POOL_PAUSE_MAX = 10 * SECOND, 300 * SECOND -- doubled with each pause in a row
 local JOB_PAUSE = 30 * SECOND -- times four with each refusal
 local MILESTONES, ATTEMPTS = 64, 32 -- of a job, the newest
+local SWEEP_STEP = 50 * SECOND -- for a part of the sweep, which is asked for each minute
 local BATCH = 1000 -- of what one tick mends
 local REASON = 200 -- characters of one reason
 local SLOT = 80 -- characters of a slot's name in the history
@@ -802,13 +803,33 @@ function T.forget()
   return 'ok'
 end
 
--- True for whoever asks first after `every` microseconds, and an hour after the first question of all: one
--- sweep of the object store at a time, however many reapers there are and however short they live.
+-- Where the sweep of the object store goes on, for one of all who ask, however many reapers there are and
+-- however short they live: the next may go on when it said how far it came, or after SWEEP_STEP. A round
+-- begins `every` microseconds after the one before, and so long after the first question of all.
 function T.sweep()
-  local last = pool().swept
-  if last and NOW - num(last) < num(A[1]) and num(last) <= NOW then return 'no' end
-  pool().swept = int(NOW)
-  return last and 'yes' or 'no'
+  local p = pool()
+  if not p.sweep_place then
+    local last = p.swept
+    if last and NOW - num(last) < num(A[1]) and num(last) <= NOW then return 'no' end
+    p.swept = int(NOW)
+    if not last then return 'no' end
+    p.sweep_place = ''
+  elseif num(p.sweep_until) > NOW and num(p.sweep_until) <= NOW + SWEEP_STEP then
+    return 'no'
+  end
+  p.sweep_until = int(NOW + SWEEP_STEP)
+  return 'yes', nil, { p.sweep_place }
+end
+
+-- Only from where it was: who took too long moves nobody back.
+function T.swept()
+  local from, to, over = unpack(A)
+  local p = pool()
+  if p.sweep_place == from then
+    p.sweep_place, p.sweep_until = to, nil
+    if over == '1' then p.sweep_place = nil end
+  end
+  return 'ok'
 end
 
 -- The books -----------------------------------------------------------------------------------------------

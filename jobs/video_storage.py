@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -68,6 +68,13 @@ class VideoStorage(Protocol):
 
     def list(self, prefix: str) -> Iterator[StoredObject]:
         """Every object whose key begins with `prefix`, in no particular order."""
+
+    def page(self, folder: str, after: str, limit: int = 1000) -> Sequence[StoredObject]:
+        """Up to `limit` (at most 1000) objects below `folder`, in the store's order, from behind a key on.
+
+        `after` is the last key of the page before, or empty. Fewer than `limit`: there are no more. Raises
+        ValueError for a folder that is none.
+        """
 
     def presign(self, key: str, expires: int, filename: str | None = None) -> str:
         """A URL, signed for the public endpoint, that gets the object for `expires` seconds.

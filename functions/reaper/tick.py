@@ -1,4 +1,4 @@
-"""What the reaper does every minute: the overdue, the tick, the books, what has expired; hourly the sweep.
+"""What the reaper does every minute: the overdue, the tick, the books, what has expired, a part of the sweep.
 
 One job that cannot be mended stops no other: it is logged, and tried again a minute later. An outage of
 Redis stops it all (503: the Broker tries again); one of the object store stops the removing of videos.
@@ -21,8 +21,8 @@ __all__ = ["SOURCE", "Reaper"]
 
 SOURCE = "/mochi/reaper"  # of the CloudEvents that this function makes
 _BATCH = 100  # jobs asked for at once
-#: Seconds. Redis keeps the time of the last one: a reaper that is started for each of its rounds does not
-#: list the whole bucket each time, and of two reapers one does.
+#: Seconds between two sweeps of the whole bucket, each of which is done in parts, one a round. Redis keeps
+#: how far it came: a reaper may be started for each of its rounds, and of two reapers one does a part.
 _SWEEP_EVERY = 3600.0
 
 log = structlog.get_logger(__name__)
@@ -91,12 +91,15 @@ class Reaper:
         return removed
 
     async def _sweep_in_turn(self) -> None:
-        if not await self._wiring.store.sweep_due(_SWEEP_EVERY):
+        place = await self._wiring.store.sweep_place(_SWEEP_EVERY)
+        if place is None:
             return
         try:
-            await self._sweep.run(datetime.now(UTC))
+            part = await self._sweep.part(place, datetime.now(UTC))
         except StorageUnavailable as error:
-            log.warning("sweep_stopped", reason=str(error))
+            log.warning("sweep_stopped", reason=str(error))  # the next round goes on from the same place
+        else:
+            await self._wiring.store.swept(place, part.to)
 
     async def _remove(self, job_id: str) -> None:
         objects = await asyncio.to_thread(self._delete_objects, job_id)

@@ -36,8 +36,8 @@ class Store:
     async def audit(self, _limit: int) -> Audit:
         return Audit(0, (), True, ())
 
-    async def sweep_due(self, _every: float) -> bool:
-        return False
+    async def sweep_place(self, _every: float) -> None:
+        return None
 
 
 async def test_a_round_that_is_asked_for_again_is_done_once() -> None:

@@ -25,11 +25,11 @@ def storage(settings: Settings) -> S3VideoStorage:
     return storage
 
 
-async def swept(settings: Settings, later: timedelta) -> int:
-    """A sweep, as it would go `later`."""
+async def swept(settings: Settings, later: timedelta, page: int = 3, pages: int = 1) -> int:
+    """A sweep, as it would go `later`, in parts of a page or more."""
     wiring = Wiring(settings)
     try:
-        return await Sweep(wiring).run(datetime.now(UTC) + later)
+        return await Sweep(wiring, page, pages).run(datetime.now(UTC) + later)
     finally:
         await wiring.store.close()
         await wiring.publisher.aclose()
@@ -122,3 +122,40 @@ async def test_what_is_not_ours_stays(store: JobStore, settings: Settings, empty
     assert await swept(settings, 365 * DAY) == 0
     for folder in ("videos", "checkpoints", "other"):
         empty.delete_prefix(f"{folder}/")
+
+
+async def test_whatever_the_pages_all_of_it_is_seen_once_and_again(
+    store: JobStore, settings: Settings, empty: S3VideoStorage
+) -> None:
+    job = await completed(store, settings, empty)
+    assert job.artifact is not None
+    for page, pages in ((1, 1), (2, 3), (5, 2), (1000, 10)):
+        for number in range(4):
+            for name in ("video.mp4", "poster.jpg"):
+                empty.put(f"videos/{job.id}/{number}-stale/{name}", b"x", "video/mp4")
+        empty.put(f"checkpoints/{job.id}/1-stale/step-4/latents.safetensors", b"x", "")
+        assert await swept(settings, DAY + HOUR, page, pages) == 9
+        assert await swept(settings, DAY + HOUR, page, pages) == 0
+        assert [stored.key for stored in empty.list("videos/")] == [job.artifact.key]
+
+
+async def test_a_part_that_is_done_again_does_no_harm(
+    store: JobStore, settings: Settings, empty: S3VideoStorage
+) -> None:
+    job = await completed(store, settings, empty)
+    empty.put(f"videos/{job.id}/0-stale/video.mp4", b"x", "video/mp4")
+    wiring, now = Wiring(settings), datetime.now(UTC) + DAY + HOUR
+    sweep, place, seen = Sweep(wiring, 1, 1), "", []
+    while True:
+        part = await sweep.part(place, now)
+        again = await sweep.part(place, now)  # its process died before it could say how far it came
+        seen.append(part.removed)
+        assert again.removed == 0
+        if part.to is None:
+            break
+        place = part.to
+    await wiring.store.close()
+    await wiring.publisher.aclose()
+    assert sum(seen) == 1
+    assert job.artifact is not None
+    assert [stored.key for stored in empty.list("videos/")] == [job.artifact.key]

@@ -181,6 +181,23 @@ def test_more_objects_than_one_page_holds(storage: VideoStorage, folder: str) ->
     assert list(storage.list(folder)) == []
 
 
+def test_pages(storage: VideoStorage, folder: str) -> None:
+    keys = [f"{folder}{n:02}/{name}" for n in range(5) for name in ("a", "b")]
+    for key in keys:
+        storage.put(key, b"x", "text/plain")
+    found, after = [], ""
+    while page := storage.page(folder, after, 3):
+        assert len(page) <= 3
+        found += [stored.key for stored in page]
+        after = found[-1]
+    assert found == keys
+    assert [stored.key for stored in storage.page(folder, f"{folder}03/")] == keys[6:]
+    assert storage.page(f"{folder}never/", "") == []
+    assert all(stored.modified is not None for stored in storage.page(folder, ""))
+    with pytest.raises(ValueError, match="slash"):
+        storage.page("", "")
+
+
 @pytest.mark.parametrize("name", ["with space", "plus+and&=", "umlaut-ü", "percent%2F", "emoji-🎈", "q?#"])
 def test_keys_with_odd_characters(storage: VideoStorage, folder: str, name: str) -> None:
     key = folder + name

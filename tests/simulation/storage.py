@@ -7,7 +7,7 @@ its effect, and its caller's process may die there.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -88,6 +88,10 @@ class SimStorage:
         self._point(f"list {prefix}", False)
         found = [self._objects.described(key) for key in self._objects.bodies if key.startswith(prefix)]
         return iter([stored for stored in found if stored is not None])
+
+    def page(self, folder: str, after: str, limit: int = 1000) -> Sequence[StoredObject]:
+        found = sorted(self.list(checked_folder(folder)), key=lambda stored: stored.key)
+        return [stored for stored in found if stored.key > after][:limit]
 
     def presign(self, key: str, expires: int, filename: str | None = None) -> str:  # noqa: ARG002  # nobody asks
         return f"memory://{key}"
