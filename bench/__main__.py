@@ -3,12 +3,15 @@
 Without a name all but `backlog`, which takes minutes: it runs on a Redis of its own, with a million pending
 jobs or `--jobs` of them. With `--url` only `submit` runs, against the server there, whatever it is built
 with. Everything else runs on a `mochi up` of its own, with the model that does nothing.
+
+`python -m bench prompt_following` asks how well the model follows its prompts, and has options of its own.
 """
 
 from __future__ import annotations
 
 import argparse
 import platform
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -26,6 +29,10 @@ ENVIRON = {"MODEL_NAME": "none", "MOCHI_BACKLOG_LIMIT": "1000000", "MOCHI_LOG_FO
 
 def main() -> None:
     """Run the parts that are asked for."""
+    if sys.argv[1:2] == ["prompt_following"]:
+        from bench.prompt_following.command import main as prompt_following
+
+        sys.exit(prompt_following(sys.argv[2:]))
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("parts", nargs="*", choices=[*PARTS, "backlog", []], help="see above")
     parser.add_argument("--url", help="measure submit on this server")

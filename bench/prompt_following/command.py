@@ -1,0 +1,117 @@
+"""`python -m bench prompt_following`: how well a model follows its prompts.
+
+Without options: 400 clips of combinations that the model was never trained on, with random seeds, through
+the pipeline as the server runs it; then short prompts, seeds, guidance and odd prompts. The exit code is 1
+where an aim is missed. `--sweep` scores numbers of steps and guidances instead; `--strip FILE` draws the
+README's picture.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from bench.prompt_following import behaviour
+from bench.prompt_following.cases import Case, draw, draw_short
+from bench.prompt_following.generator import Clip, Generator, load
+from bench.prompt_following.judge import Seen
+from bench.prompt_following.scores import Score
+from bench.prompt_following.scoring import Report, run
+from bench.prompt_following.strip import STRIP, write_strip
+from bench.prompt_following.sweep import GUIDANCES, STEPS, sweep
+from bench.table import Row, show
+
+__all__ = ["main"]
+
+_FAST_ENOUGH = 3.0  # seconds for a clip of the default size, on two cores
+_COMPARED = 60  # clips that are made without guidance too
+_REPEATED = 3  # clips that are made twice
+
+
+def main(arguments: Sequence[str], load: Callable[[Path | None, Path], Generator] = load) -> int:
+    """The exit code: 0, or 1 where an aim is missed. `load` reads a folder's model, or the built-in one."""
+    asked = _parser().parse_args(arguments)
+    with tempfile.TemporaryDirectory() as scratch:
+        generator = load(asked.model, Path(scratch))
+        if asked.strip is not None:
+            write_strip([generator.make(prompt, seed).frames for prompt, seed in STRIP], asked.strip)
+            print("\n".join(f"{prompt} (seed {seed})" for prompt, seed in STRIP))
+            return 0
+        if asked.sweep:
+            cases = draw(asked.clips, asked.seed, held_out=asked.held_out)
+            show(sweep(generator, cases, asked.steps, asked.guidances))
+            return 0
+        good: list[bool] = []
+        show(_rows(generator, asked, good))
+        return 0 if all(good) else 1
+
+
+def _rows(generator: Generator, asked: argparse.Namespace, good: list[bool]) -> Iterator[Row]:
+    which = "held out" if asked.held_out else "of the training"
+    cases = draw(asked.clips, asked.seed, held_out=asked.held_out)
+    report = run(generator, cases, _keeper(asked.keep))
+    yield from report.rows(f"combinations {which}", aims=True)
+    seconds = report.typical_seconds
+    yield Row("a clip", "seconds, p50", f"{seconds:.2f} s", f"< {_FAST_ENOUGH:g} s")
+    good += [report.reached, seconds < _FAST_ENOUGH]
+    if asked.score_only:
+        return
+    short = draw_short(-(-asked.clips // 4), asked.seed, held_out=asked.held_out)
+    yield from run(generator, short, _keeper(asked.keep)).rows(f"short prompts, {which}", aims=False)
+    for finding in _findings(generator, cases, report):
+        good.append(finding.good)
+        yield finding.row
+
+
+def _findings(generator: Generator, cases: Sequence[Case], report: Report) -> Iterator[behaviour.Finding]:
+    yield from behaviour.seeds_count(generator, cases[:_REPEATED])
+    usual = Score(sum(report.all_right[:_COMPARED]), len(report.all_right[:_COMPARED]))
+    yield behaviour.guidance_counts(generator, cases[:_COMPARED], usual)
+    yield from behaviour.odd_prompts(generator)
+
+
+def _keeper(folder: Path | None) -> Callable[[Case, Seen, Clip], None]:
+    """Tells of each wrong clip on standard error, and draws it in `folder`."""
+
+    def keep(case: Case, seen: Seen, clip: Clip) -> None:
+        print(f"wrong: {case}\n       {seen}", file=sys.stderr)
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+            name = re.sub(r"\W+", "-", f"{case.prompt[:60]}-{case.seed}")
+            write_strip([clip.frames], folder / f"{name}.png")
+
+    return keep
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench prompt_following",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--model", type=Path, metavar="DIR", help="a diffusers folder; else the built-in model"
+    )
+    parser.add_argument("--clips", type=_positive, default=400, help="how many (400)")
+    parser.add_argument("--seed", type=int, default=0, help="of the drawing of prompts and seeds (0)")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--held-out", action="store_true", default=True, help="never trained on (the default)")
+    which.add_argument("--training", dest="held_out", action="store_false", help="trained on")
+    parser.add_argument("--score-only", action="store_true", help="leave out seeds, guidance and odd prompts")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="draw the wrong clips here")
+    parser.add_argument("--sweep", action="store_true", help="score each number of steps with each guidance")
+    parser.add_argument("--steps", type=_positive, nargs="+", default=STEPS, help="of the sweep")
+    parser.add_argument("--guidances", type=float, nargs="+", default=GUIDANCES, help="of the sweep")
+    parser.add_argument("--strip", type=Path, metavar="FILE", help="draw some frames of three prompts (PNG)")
+    return parser
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value} is less than 1")
+    return value

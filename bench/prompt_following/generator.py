@@ -1,0 +1,79 @@
+"""Clips as the server makes them: its adapter, its number type, the profile's defaults. One at a time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from inference_service.loading import load_pipeline, usable_cores
+from inference_service.pipeline import Frames, Latents, VideoPipeline
+from jobs.job import Phase
+from jobs.profile import Profile
+from jobs.request import parse_request, resolve
+from jobs.settings import DEFAULT_MODEL, Settings
+
+__all__ = ["Clip", "Generator", "load"]
+
+_QUEUE = "bench"
+
+
+@dataclass(frozen=True)
+class Clip:
+    """What came out."""
+
+    frames: Frames
+    seconds: float  # from the prompt to the frames, both included
+
+
+class _Unwatched:
+    """A Progress that nobody looks at."""
+
+    def entered(self, phase: Phase, step: int) -> None:
+        """Nothing to do."""
+
+    def stepped(self, step: int, latents: Callable[[], Latents]) -> bool:  # noqa: ARG002  # the protocol's
+        """Go on."""
+        return True
+
+
+class Generator:
+    """A loaded model."""
+
+    def __init__(self, pipeline: VideoPipeline) -> None:
+        self._pipeline = pipeline
+
+    @property
+    def profile(self) -> Profile:
+        """What the model can do, and its defaults."""
+        return self._pipeline.profile
+
+    def make(self, prompt: str, seed: int, **options: Any) -> Clip:  # noqa: ANN401  # a request's own fields
+        """A clip of what a client asks for; what `options` leave open is the profile's.
+
+        Raises InvalidRequest, where the door would, and GenerationError.
+        """
+        asked = {"prompt": prompt or ".", "seed": seed, **options}
+        profile = self._pipeline.profile
+        spec = resolve(parse_request(asked, profile, [_QUEUE]), profile, [_QUEUE], seed)
+        if not prompt:  # the door refuses it, and the pipeline takes it
+            spec = replace(spec, prompt="")
+        started = time.perf_counter()
+        latents = self._pipeline.denoise(spec, None, _Unwatched())
+        frames = self._pipeline.decode(spec, latents, _Unwatched())
+        return Clip(frames, time.perf_counter() - started)
+
+
+def load(folder: Path | None, scratch: Path) -> Generator:
+    """The model that `mochi up` serves, or the one in `folder` with the same profile.
+
+    Raises ConfigurationError, or what diffusers raises of a folder that is no model.
+    """
+    if folder is None:
+        return Generator(load_pipeline(Settings(scratch_dir=scratch)))
+    from inference_service import mochi_pipeline  # seconds: torch
+
+    mochi_pipeline.use_threads(usable_cores())
+    return Generator(mochi_pipeline.load_mochi(folder, DEFAULT_MODEL))
