@@ -206,7 +206,7 @@ class JobStore:
         return _only(await self._call("yield", lease.job.id, lease.token))
 
     async def late(self, job_id: str, delivery: int) -> Delivery | None:
-        """Row 8: the `continued` to reply, or None (answer 204)."""
+        """Row 8: the `continued` to reply, or the terminal event that is recorded, or None (answer 204)."""
         return _only(await self._call("late", job_id, delivery))
 
     async def record(self, lease: Lease, outcome: Outcome) -> Delivery | None:

@@ -284,10 +284,20 @@ async def test_too_late_says_nothing_about_a_job_at_work_or_done(rig: Rig) -> No
     assert await rig.store.late(lease.job.id, lease.job.delivery) is None
     reply = await rig.store.record(lease, done(lease))
     assert reply is not None
-    assert await rig.store.late(lease.job.id, reply.delivery) is None
     await rig.store.complete(lease.job.id, done(lease))
     assert await rig.store.late(lease.job.id, reply.delivery) is None
     assert await rig.store.late("0" * 32, 1) is None
+
+
+async def test_what_is_late_for_a_recorded_result_is_answered_with_it(rig: Rig) -> None:
+    lease = await rig.claimed()
+    result = await rig.store.record(lease, done(lease))
+    before = await rig.record_of(lease.job)
+    for delivery in (lease.job.delivery, lease.job.delivery + 1, 1):
+        assert await rig.store.late(lease.job.id, delivery) == result
+    assert await rig.record_of(lease.job) == before
+    await rig.store.complete(lease.job.id, done(lease))
+    assert await rig.store.late(lease.job.id, lease.job.delivery) is None
 
 
 @pytest.mark.parametrize("outcome_of", [done, failed])
