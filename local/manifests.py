@@ -7,7 +7,7 @@ a cluster obeys and this reading ignored would be two behaviours. Knows no addre
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +60,9 @@ class Trigger:
     broker: str
     filter: Filter
     subscriber: Destination
-    delivery: Delivery  # its own as a whole, or the Broker's
+    delivery: (
+        Delivery  # its own, or the Broker's; only the dead letter sink is the Broker's where it has none
+    )
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,7 @@ def _trigger(resource: Resource, deliveries: Mapping[tuple[str, str], Delivery])
         broker,
         wanted,
         _destination(spec.get("subscriber"), f"{field}.subscriber"),
-        _delivery(spec["delivery"], resource) if "delivery" in spec else inherited,
+        _or_inherited(_delivery(spec["delivery"], resource), inherited) if "delivery" in spec else inherited,
     )
 
 
@@ -146,6 +148,10 @@ def _ping_source(resource: Resource) -> PingSource:
         spec.get("data", ""),
         _destination(spec.get("sink"), f"{field}.sink"),
     )
+
+
+def _or_inherited(own: Delivery, inherited: Delivery) -> Delivery:
+    return replace(own, dead_letter_sink=own.dead_letter_sink or inherited.dead_letter_sink)
 
 
 def _delivery(value: object, resource: Resource) -> Delivery:

@@ -1,7 +1,8 @@
 """Delivers one event to one subscriber: tries, waits, dead letters; what Knative's dispatcher does.
 
 Success is a 2xx that is empty or a CloudEvent. No answer, 404, 408, 409, 429, 5xx and a 2xx with another
-body are tried again; everything else goes to the dead letter sink at once. Knows no Redis.
+body are tried again; everything else goes to the dead letter sink at once. So does an event whose reply the
+Broker itself refuses, because it lacks an attribute or has no hops left. Knows no Redis.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ _KEEPALIVE = 2.0  # seconds; below the 5 after which uvicorn closes: a POST must
 _RETRIED = frozenset({404, 408, 409, 429})
 _NO_ANSWER = 500  # the code that Knative gives it
 _BAD_REPLY = 502
+_REFUSED = 400  # what an ingress answers
+_REQUIRED = frozenset({"id", "source", "type"})
 
 log = structlog.get_logger(__name__)
 
@@ -38,6 +41,11 @@ class _Answer:
     code: int
     body: bytes = b""
     reply: WireEvent | None = None
+    #: Why the Broker does not take the reply; empty: it does, or there is none.
+    refusal: str = ""
+    #: Whether a dead letter says why. Knative's does not where the dispatcher's own timeout ends a try, nor
+    #: of a reply that is no event: its filter, which knows the subscriber, is not there to tell.
+    told: bool = True
 
     @property
     def delivered(self) -> bool:
@@ -51,35 +59,50 @@ class _Answer:
 class Deliverer:
     """Posts events. One HTTP client for all."""
 
-    def __init__(self) -> None:
+    def __init__(self, ingress: str) -> None:
+        """`ingress` is the URL below which the Brokers are."""
+        self._ingress = ingress.rstrip("/")
         # Each try has its own timeout; a proxy of the environment is none of ours.
         limits = httpx.Limits(
             max_connections=None, max_keepalive_connections=100, keepalive_expiry=_KEEPALIVE
         )
         self._client = httpx.AsyncClient(timeout=None, limits=limits, trust_env=False)  # noqa: S113  # asyncio.timeout
 
-    async def deliver(self, event: WireEvent, route: Route) -> WireEvent | None:
+    async def deliver(self, event: WireEvent, route: Route, hops: int) -> WireEvent | None:
         """Deliver to the route's subscriber or, failing that, its dead letter sink. The reply, if any.
 
-        Never fails: an event that nobody took is logged and given up, as on a cluster.
+        `hops` replies may follow the event. Never fails: an event that nobody took is logged and given up, as
+        on a cluster.
         """
         about = facts(event, route.trigger)
         answer = await self._try_all(event, route.subscriber, route.policy, about, wants_reply=True)
-        if answer.delivered:
-            log.info("delivered", code=answer.code, reply=_reply_type(answer), **about)
-            return answer.reply
-        sink = route.policy.dead_letters
+        refusal = answer.refusal or ("no hops are left" if answer.reply and hops <= 0 else "")
+        if not answer.delivered:
+            await self._give_up(event, route.subscriber, answer, route.policy, about)
+            return None
+        log.info("delivered", code=answer.code, reply=_reply_type(answer), **about)
+        if refusal:
+            log.warning("reply_refused", reply=_reply_type(answer), reason=refusal, **about)
+            broker = f"{self._ingress}/{route.broker}"
+            await self._give_up(event, broker, _Answer(_REFUSED), route.policy, about)
+            return None
+        return answer.reply
+
+    async def _give_up(
+        self, event: WireEvent, url: str, answer: _Answer, policy: Policy, about: dict[str, object]
+    ) -> None:
+        """Tell the dead letter sink what `url` answered."""
+        sink = policy.dead_letters
         if sink is None:
             log.error("event_lost", code=answer.code, reason="there is no dead letter sink", **about)
-            return None
-        letter = _dead_letter(event, route.subscriber, answer)
-        taken = await self._try_all(letter, sink, route.policy, about, wants_reply=False)
+            return
+        letter = _dead_letter(event, url, answer) if answer.told else event
+        taken = await self._try_all(letter, sink, policy, about, wants_reply=False)
         if taken.delivered:
             log.warning("dead_letter", code=answer.code, **about)
         else:
             reason = f"the dead letter sink answers {taken.code}"
             log.error("event_lost", code=answer.code, reason=reason, **about)
-        return None
 
     async def post(self, event: WireEvent, url: str, timeout: float) -> int:  # noqa: ASYNC109  # a try's
         """Post an event once; the status of the answer, 500 where there was none."""
@@ -113,7 +136,7 @@ class Deliverer:
             ):
                 body = await _body(response)
         except TimeoutError:
-            return _no_answer(f"no answer within {seconds:g} s")
+            return _Answer(_NO_ANSWER, f"no answer within {seconds:g} s".encode(), told=False)
         except httpx.HTTPError as error:
             return _no_answer(str(error) or type(error).__name__)
         if not response.is_success or not wants_reply:
@@ -149,23 +172,28 @@ def _no_answer(reason: str) -> _Answer:
 
 def _with_reply(response: httpx.Response, body: bytes) -> _Answer:
     if len(body) > _MAX_REPLY:
-        return _Answer(_BAD_REPLY, f"the reply is larger than {_MAX_REPLY} bytes".encode())
-    if is_event(response.headers):
-        try:
-            return _Answer(response.status_code, reply=read_event(response.headers, body))
-        except NotACloudEvent as error:
-            return _Answer(_BAD_REPLY, f"the reply is no CloudEvent: {error}".encode())
-    if body:
-        return _Answer(_BAD_REPLY, b"the reply is neither empty nor a CloudEvent")
-    return _Answer(response.status_code)
+        return _bad_reply(f"the reply is larger than {_MAX_REPLY} bytes")
+    if not is_event(response.headers):
+        return _bad_reply("it is neither empty nor a CloudEvent") if body else _Answer(response.status_code)
+    try:
+        return _Answer(response.status_code, reply=read_event(response.headers, body))
+    except NotACloudEvent as error:
+        if {
+            fault.field for fault in error.errors
+        } <= _REQUIRED:  # Knative reads it, and its ingress refuses it
+            return _Answer(response.status_code, refusal=str(error))
+        return _bad_reply(f"it is no CloudEvent: {error}")
+
+
+def _bad_reply(reason: str) -> _Answer:
+    return _Answer(_BAD_REPLY, reason.encode("utf-8", "replace"), told=False)
 
 
 def _dead_letter(event: WireEvent, url: str, answer: _Answer) -> WireEvent:
-    return event.with_attributes(
-        knativeerrordest=url,
-        knativeerrorcode=str(answer.code),
-        knativeerrordata=b64encode(answer.body).decode()[:_MAX_ERROR_DATA],
-    )
+    why = {"knativeerrordest": url, "knativeerrorcode": str(answer.code)}
+    if answer.body:
+        why["knativeerrordata"] = b64encode(answer.body).decode()[:_MAX_ERROR_DATA]
+    return event.with_attributes(**why)
 
 
 def _reply_type(answer: _Answer) -> str | None:

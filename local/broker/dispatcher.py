@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 from redis.exceptions import RedisError
 
-from local.broker.delivery import Deliverer, facts
+from local.broker.delivery import Deliverer
 from local.broker.events import WireEvent
 from local.broker.hops import without_hops
 from local.broker.routes import Route, Routes
@@ -83,12 +83,8 @@ class Dispatcher:
             log.error("delivery_broke", trigger=self._route.trigger, exc_info=error)
 
     async def _handle(self, entry: Entry) -> None:
-        reply = await self._deliverer.deliver(entry.event, self._route)
         hops = entry.hops - 1
-        if reply is not None and hops <= 0:
-            about = facts(entry.event, self._route.trigger)
-            log.warning("hop_limit", dropped=reply.attributes["type"], **about)
-            reply = None
+        reply = await self._deliverer.deliver(entry.event, self._route, hops)
         await self._settle(entry, reply and without_hops(reply), hops)
 
     async def _settle(self, entry: Entry, reply: WireEvent | None, hops: int) -> None:

@@ -1,7 +1,8 @@
 """The hop limit: how many replies may follow one another before a loop is cut.
 
 Knative's rule: an event that comes without `knativebrokerttl` gets 255, one that comes with it gets one
-less, and at 0 it is dropped. Subscribers never see it; the broker keeps it beside the event.
+less, and at 0 it is refused: the event that it replied to is then a dead letter. Subscribers never see it;
+the broker keeps it beside the event.
 """
 
 from __future__ import annotations

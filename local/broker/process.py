@@ -14,6 +14,7 @@ import structlog
 import uvicorn
 from redis.exceptions import RedisError
 
+from functions.plain_http import PlainHttp
 from functions.serve import SleepingServer
 from jobs.errors import ConfigurationError
 from jobs.logs import configure_logs
@@ -60,7 +61,8 @@ def _listen(settings: BrokerSettings) -> socket.socket:
 async def _serve(
     settings: BrokerSettings, routes: Routes, pings: tuple[Ping, ...], listener: socket.socket
 ) -> None:
-    events, deliverer = EventLog(settings.redis_url), Deliverer()
+    events = EventLog(settings.redis_url)
+    deliverer = Deliverer(f"http://{settings.host}:{settings.port}")
     server = _server(routes, events)
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, server.tell_to_stop)
@@ -113,6 +115,7 @@ def _server(routes: Routes, events: EventLog) -> _Server:
             access_log=False,
             server_header=False,
             lifespan="off",
+            http=PlainHttp,
             ws="none",  # nothing here speaks it
             timeout_graceful_shutdown=_DRAIN,
         )

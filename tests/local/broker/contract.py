@@ -1,8 +1,8 @@
 """What a Broker with Triggers does, whichever it is: one suite, to be run over the local one and a cluster's.
 
-A suite over another broker subclasses `BrokerContract` and gives a `deployment` fixture: a broker on which
-`subscriptions(recorder, late_port)` are deployed, in which the recorder is reachable. Each test's events
-have a type of their own, so that all Triggers are deployed once.
+A suite over another broker subclasses `BrokerContract` and gives a `deployment` fixture: a broker with
+`broker_delivery(recorder)` on which `subscriptions(recorder, late_port)` are deployed, and which reaches the
+recorder. Each test's events have a type of their own, so that all Triggers are deployed once.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import json
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,7 @@ from cloudevents.http import CloudEvent
 from tests.local.broker.recorder import Answer, Recorder, event_answer
 from tests.local.broker.support import Subscription, event_headers
 
-__all__ = ["BrokerContract", "Deployment", "subscriptions"]
+__all__ = ["BrokerContract", "Deployment", "broker_delivery", "subscriptions"]
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,12 @@ class Deployment:
     client: httpx.Client
 
 
+def broker_delivery(recorder: Recorder) -> Mapping[str, Any]:
+    """The delivery of the Broker itself."""
+    letters = {"deadLetterSink": {"uri": recorder.url("/letters/broker")}}
+    return {"retry": 1, "backoffPolicy": "linear", "backoffDelay": "PT0.1S", **letters}
+
+
 def subscriptions(recorder: Recorder, late_port: int) -> Sequence[Subscription]:
     """The Triggers of the suite."""
 
@@ -43,7 +49,7 @@ def subscriptions(recorder: Recorder, late_port: int) -> Sequence[Subscription]:
             name,
             [{"any": [{"exact": {"type": type_}} for type_ in types or [f"test.{name}"]]}],
             recorder.url(f"/{name}"),
-            {"backoffPolicy": "exponential", "backoffDelay": "PT0.05S", **delivery},
+            {"backoffPolicy": "exponential", "backoffDelay": "PT0.1S", **delivery},
         )
 
     def letters(name: str) -> dict[str, object]:
@@ -63,19 +69,36 @@ def subscriptions(recorder: Recorder, late_port: int) -> Sequence[Subscription]:
         to("twice-two", "test.twice"),
         to("asking"),
         to("answered"),
-        to("loop"),
-        to("longer-loop"),
+        to("empty", retry=2),
+        to("loop", retry=2, **letters("loop")),
+        to("longer-loop", **letters("longer-loop")),
         to("unavailable", retry=3),
+        to("patient", retry=1),
         Subscription(
             "late",
             [{"exact": {"type": "test.late"}}],
-            f"http://127.0.0.1:{late_port}/late",
+            f"http://{recorder.host}:{late_port}/late",
             {"retry": 8, "backoffPolicy": "exponential", "backoffDelay": "PT0.1S"},
         ),
+        Subscription(
+            "away",
+            [{"exact": {"type": "test.away"}}],
+            f"http://{recorder.host}:1/away",
+            {"retry": 0, **letters("away")},
+        ),
+        Subscription("brokers", [{"exact": {"type": "test.brokers"}}], recorder.url("/brokers")),
+        Subscription(
+            "only-letters",
+            [{"exact": {"type": "test.only-letters"}}],
+            recorder.url("/only-letters"),
+            letters("only-letters"),
+        ),
+        to("only-retries", retry=2),
         to("refusing", retry=5, **letters("refusing")),
         to("failing", retry=2, **letters("failing")),
         to("slow", retry=1, timeout="PT0.3S", **letters("slow")),
         to("chatty", retry=1, **letters("chatty")),
+        to("malformed", retry=1, **letters("malformed")),
         to("bad-letters", retry=2, **letters("bad-letters")),
         to("long", timeout="PT60S"),
     ]
@@ -171,6 +194,16 @@ class BrokerContract:
         assert request.headers["ce-queue"] == "q"
         assert len(deployment.recorder.received("/asking")) == 1
 
+    @pytest.mark.parametrize("code", [200, 202, 204])
+    def test_an_empty_answer_says_nothing(self, deployment: Deployment, code: int) -> None:
+        before = len(deployment.recorder.received("/empty"))
+        deployment.recorder.answer("/empty", *[Answer()] * before, Answer(code, {"x-other": "y"}), Answer())
+        post(deployment, event_headers("test.empty", f"empty-{code}"))
+        received(deployment, "/empty", f"empty-{code}")
+        post(deployment, event_headers("test.empty", f"next-{code}"))
+        received(deployment, "/empty", f"next-{code}")
+        assert len(deployment.recorder.received("/empty")) == before + 2
+
     def test_a_loop_of_replies_ends(self, deployment: Deployment) -> None:
         deployment.recorder.answer("/loop", event_answer("test.loop"))
         deployment.recorder.answer("/longer-loop", event_answer("test.longer-loop"))
@@ -182,6 +215,16 @@ class BrokerContract:
         assert [r.id for r in deployment.recorder.received("/loop")] == ["first", "reply", "reply"]
         assert post(deployment, event_headers("test.loop", "x", knativebrokerttl="1")).status_code == 400
 
+    def test_the_event_whose_reply_has_no_hops_left_is_a_dead_letter(self, deployment: Deployment) -> None:
+        deployment.recorder.answer("/loop", event_answer("test.loop"))
+        post(deployment, event_headers("test.loop", "last", knativebrokerttl="2"), b"body")
+        (letter,) = received(deployment, "/letters/loop", "last")
+        assert letter.headers["ce-knativeerrorcode"] == "400"
+        assert letter.headers["ce-knativeerrordest"].endswith("/default")  # the Broker, which refuses it
+        assert "ce-knativeerrordata" not in letter.headers
+        assert letter.body == b"body"
+        assert [r.id for r in deployment.recorder.received("/loop")].count("last") == 1
+
     @pytest.mark.parametrize("code", [404, 408, 409, 429, 500, 503])
     def test_what_may_work_later_is_tried_again(self, deployment: Deployment, code: int) -> None:
         before = len(deployment.recorder.received("/unavailable"))
@@ -190,9 +233,15 @@ class BrokerContract:
         requests = deployment.recorder.wait("/unavailable", before + 3)
         assert [r.id for r in requests[before:]] == [f"again-{code}"] * 3
 
+    def test_only_the_backoff_counts(self, deployment: Deployment) -> None:
+        later = {"retry-after": "3600"}
+        deployment.recorder.answer("/patient", Answer(503, later), Answer())
+        post(deployment, event_headers("test.patient", "patient"))
+        assert [r.id for r in deployment.recorder.wait("/patient", 2)] == ["patient", "patient"]
+
     def test_a_subscriber_that_is_not_up_yet_gets_it_later(self, deployment: Deployment) -> None:
         post(deployment, event_headers("test.late", "late"))
-        with Recorder(deployment.late_port) as subscriber:
+        with Recorder(deployment.late_port, deployment.recorder.host) as subscriber:
             assert subscriber.wait("/late")[0].id == "late"
 
     @pytest.mark.parametrize("code", [400, 403, 422])
@@ -216,22 +265,59 @@ class BrokerContract:
         assert letter.headers["ce-knativeerrorcode"] == "503"
         assert len(deployment.recorder.received("/failing")) == 3
 
+    def test_no_answer_has_a_code_of_its_own(self, deployment: Deployment) -> None:
+        post(deployment, event_headers("test.away", "away"))
+        (letter,) = received(deployment, "/letters/away", "away")
+        assert letter.headers["ce-knativeerrordest"] == f"http://{deployment.recorder.host}:1/away"
+        assert letter.headers["ce-knativeerrorcode"] == "500"
+        assert base64.b64decode(letter.headers["ce-knativeerrordata"]).startswith(b"dispatch error: ")
+
+    def test_a_trigger_without_a_delivery_has_the_brokers(self, deployment: Deployment) -> None:
+        deployment.recorder.answer("/brokers", Answer(503))
+        post(deployment, event_headers("test.brokers", "brokers"))
+        (letter,) = received(deployment, "/letters/broker", "brokers")
+        assert letter.headers["ce-knativeerrordest"] == deployment.recorder.url("/brokers")
+        assert len(deployment.recorder.received("/brokers")) == 2
+
+    def test_a_delivery_of_its_own_has_none_of_the_brokers_retries(self, deployment: Deployment) -> None:
+        deployment.recorder.answer("/only-letters", Answer(503))
+        post(deployment, event_headers("test.only-letters", "once"))
+        received(deployment, "/letters/only-letters", "once")
+        assert len(deployment.recorder.received("/only-letters")) == 1
+
+    def test_a_delivery_without_a_dead_letter_sink(self, deployment: Deployment) -> None:
+        deployment.recorder.answer("/only-retries", Answer(503))
+        post(deployment, event_headers("test.only-retries", "fallback"))
+        (letter,) = received(deployment, "/letters/broker", "fallback")
+        assert letter.headers["ce-knativeerrorcode"] == "503"
+        assert len(deployment.recorder.received("/only-retries")) == 3
+
     def test_a_slow_answer_is_none(self, deployment: Deployment) -> None:
         never = threading.Event()
         deployment.recorder.answer("/slow", Answer(gate=never))
         post(deployment, event_headers("test.slow", "slow"))
         try:
-            received(deployment, "/letters/slow", "slow")
+            (letter,) = received(deployment, "/letters/slow", "slow")
         finally:
             never.set()
+        assert not [name for name in letter.headers if name.startswith("ce-knativeerror")]
         assert len(deployment.recorder.received("/slow")) == 2
 
     def test_a_body_that_is_no_event_is_a_failure(self, deployment: Deployment) -> None:
         deployment.recorder.answer("/chatty", Answer(200, {"content-type": "text/plain"}, b"OK"))
         post(deployment, event_headers("test.chatty", "chatty"))
         (letter,) = received(deployment, "/letters/chatty", "chatty")
-        assert letter.headers["ce-knativeerrorcode"] == "502"
+        assert not [name for name in letter.headers if name.startswith("ce-knativeerror")]
         assert len(deployment.recorder.received("/chatty")) == 2
+
+    def test_a_reply_that_is_no_valid_event_is_not_asked_for_again(self, deployment: Deployment) -> None:
+        deployment.recorder.answer(
+            "/malformed", Answer(200, {"ce-specversion": "1.0", "ce-type": "t"}, b"{}")
+        )
+        post(deployment, event_headers("test.malformed", "malformed"))
+        (letter,) = received(deployment, "/letters/malformed", "malformed")
+        assert letter.headers["ce-knativeerrorcode"] == "400"
+        assert len(deployment.recorder.received("/malformed")) == 1
 
     def test_dead_letters_are_tried_again_too(self, deployment: Deployment) -> None:
         deployment.recorder.answer("/bad-letters", Answer(400))

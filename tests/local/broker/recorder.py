@@ -46,9 +46,10 @@ def event_answer(type_: str, **extensions: str) -> Answer:
 
 
 class Recorder:
-    """Listens on loopback from its making to `close`."""
+    """Listens from its making to `close`: on loopback, or where a cluster's pods reach it."""
 
-    def __init__(self, port: int = 0) -> None:
+    def __init__(self, port: int = 0, host: str = "127.0.0.1") -> None:
+        self.host = host
         self._changed = threading.Condition()
         self._received: list[Request] = []
         self._answers: dict[str, tuple[Answer, ...]] = {}  # by path
@@ -84,7 +85,7 @@ class Recorder:
             daemon_threads = True
             request_queue_size = 256
 
-        self._server = Server(("127.0.0.1", port), Handler)
+        self._server = Server((host, port), Handler)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
         self._thread.start()
 
@@ -102,7 +103,7 @@ class Recorder:
         self._thread.join()
 
     def url(self, path: str) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}{path}"
+        return f"http://{self.host}:{self._server.server_port}{path}"
 
     def answer(self, path: str, *answers: Answer) -> None:
         """Answer requests to the path with these in turn, and from then on with the last of them."""

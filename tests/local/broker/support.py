@@ -17,7 +17,7 @@ import yaml
 
 from tests.servers import free_port
 
-__all__ = ["LocalBroker", "Subscription", "event_headers", "write_manifests"]
+__all__ = ["LocalBroker", "Subscription", "event_headers", "resources", "write_manifests"]
 
 ROOT = Path(__file__).resolve().parents[3]
 START = 60.0  # seconds until a test gives up on a start
@@ -39,11 +39,11 @@ def event_headers(type_: str = "test.event", event_id: str = "1", **extensions: 
     return {f"ce-{name}": value for name, value in attributes.items()}
 
 
-def write_manifests(folder: Path, subscriptions: Sequence[Subscription]) -> None:
-    folder.mkdir(exist_ok=True)
-    for path in folder.glob("*.yaml"):
-        path.unlink()
-    write(folder / "broker.yaml", "eventing.knative.dev/v1", "Broker", "default", {})
+def resources(
+    namespace: str, subscriptions: Sequence[Subscription], delivery: Mapping[str, Any] | None = None
+) -> list[dict[str, Any]]:
+    """A Broker `default` with this delivery, and the Triggers."""
+    found = [_resource(namespace, "Broker", "default", {"delivery": dict(delivery)} if delivery else {})]
     for each in subscriptions:
         spec: dict[str, Any] = {
             "broker": "default",
@@ -52,7 +52,23 @@ def write_manifests(folder: Path, subscriptions: Sequence[Subscription]) -> None
         }
         if each.delivery is not None:
             spec["delivery"] = dict(each.delivery)
-        write(folder / f"trigger-{each.name}.yaml", "eventing.knative.dev/v1", "Trigger", each.name, spec)
+        found.append(_resource(namespace, "Trigger", each.name, spec))
+    return found
+
+
+def write_manifests(
+    folder: Path, subscriptions: Sequence[Subscription], delivery: Mapping[str, Any] | None = None
+) -> None:
+    """Have these Triggers and no others in a folder."""
+    folder.mkdir(exist_ok=True)
+    for path in folder.glob("*.yaml"):
+        path.unlink()
+    (folder / "broker.yaml").write_text(yaml.safe_dump_all(resources("video", subscriptions, delivery)))
+
+
+def _resource(namespace: str, kind: str, name: str, spec: Mapping[str, Any]) -> dict[str, Any]:
+    metadata = {"name": name, "namespace": namespace}
+    return {"apiVersion": "eventing.knative.dev/v1", "kind": kind, "metadata": metadata, "spec": dict(spec)}
 
 
 def write(path: Path, api_version: str, kind: str, name: str, spec: Mapping[str, Any]) -> None:
@@ -89,9 +105,9 @@ class LocalBroker:
         """Where events are posted."""
         return f"{self.base}/video/default"
 
-    def deploy(self, subscriptions: Sequence[Subscription]) -> str:
+    def deploy(self, subscriptions: Sequence[Subscription], delivery: Mapping[str, Any] | None = None) -> str:
         """Have these Triggers and no others, from a start on; the URL to post to."""
-        write_manifests(self.manifests, subscriptions)
+        write_manifests(self.manifests, subscriptions, delivery)
         self.start()
         return self.url
 

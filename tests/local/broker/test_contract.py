@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
-from tests.local.broker.contract import BrokerContract, Deployment, subscriptions
+from tests.local.broker.contract import BrokerContract, Deployment, broker_delivery, subscriptions
 from tests.local.broker.recorder import Recorder
 from tests.local.broker.support import LocalBroker
 from tests.servers import free_port
@@ -19,7 +19,7 @@ def deployment(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Iter
     late_port = free_port()
     with Recorder() as recorder, httpx.Client(trust_env=False) as client:
         try:
-            url = broker.deploy(subscriptions(recorder, late_port))
+            url = broker.deploy(subscriptions(recorder, late_port), broker_delivery(recorder))
             yield Deployment(url, recorder, late_port, client)
         finally:
             broker.close()

@@ -17,7 +17,16 @@ from tests.local.broker.support import LocalBroker, write, write_manifests
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("PT2S", 2), ("PT0.05S", 0.05), ("PT1M30S", 90), ("PT1H", 3600), ("P1DT1S", 86401), ("PT0S", 0)],
+    [
+        ("PT2S", 2),
+        ("PT0.5S", 0.5),
+        ("PT0.05S", 0),
+        ("PT1.25S", 1.2),
+        ("PT1M30S", 90),
+        ("PT1H", 3600),
+        ("P1DT1S", 86401),
+        ("PT0S", 0),
+    ],
 )
 def test_durations(text: str, seconds: float) -> None:
     assert parse_duration(text) == pytest.approx(seconds)
