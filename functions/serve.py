@@ -12,6 +12,8 @@ from types import FrameType
 
 import uvicorn
 
+from functions.plain_http import PlainHttp
+
 __all__ = ["SleepingServer"]
 
 #: Seconds that requests in flight, event streams among them, may still take once the process is told to stop.
@@ -55,6 +57,7 @@ def main() -> None:
         "functions_framework.aio:app",
         host=given.host,
         port=given.port,
+        http=PlainHttp,
         ws="none",  # nothing here speaks it; where it is on, a POST that asks for it is never answered
         timeout_graceful_shutdown=_DRAIN,
     )

@@ -86,6 +86,8 @@ class PredictorServer(ModelServer):  # type: ignore[misc]  # kserve has no types
     async def _serve(self) -> None:
         # KServe listens on 0.0.0.0 by code; its configuration is read only when it serves.
         self._rest_server.config.host = self._settings.host
+        # A client that offers HTTP/2 loses its body in httptools; h11 is as fast as a GPU needs.
+        self._rest_server.config.http = "h11"
         await super()._serve()
 
     @asynccontextmanager
