@@ -50,12 +50,12 @@ class Buildah:
         output(*self._command(), "push", "--quiet", name, f"docker-archive:{archive}:{name}")
 
     def forget(self, keep: str) -> None:
-        """Take away the names of an image's earlier builds; their layers stay, and are used again."""
+        """Remove the earlier builds of an image, and the layers that only they have."""
         repository = keep.rpartition(":")[0]
         listed = output(*self._command(), "images", "--format", "{{.Name}}:{{.Tag}}").split()
         for name in listed:
             if name.startswith(f"{repository}:") and name != keep:
-                output(*self._command(), "untag", name, name)
+                output(*self._command(), "rmi", name)
 
     def _command(self) -> Sequence[str]:
         install("buildah")

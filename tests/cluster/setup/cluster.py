@@ -16,7 +16,7 @@ __all__ = ["TestCluster"]
 #: Where the script keeps its cluster.
 _STATE = "/var/lib/cluster"
 #: Runs the script, whose lines are for a shell, and prints what they set. Its own messages pass through.
-_READ = 'eval "$("$1")" && printf "%s\\n%s\\n" "$KUBECONFIG" "$PATH"'
+_READ = 'lines=$("$1") && eval "$lines" && printf "%s\\n%s\\n" "$KUBECONFIG" "$PATH"'
 
 
 @dataclass(frozen=True)
