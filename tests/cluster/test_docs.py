@@ -10,6 +10,7 @@ import re
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -37,7 +38,7 @@ def test_the_installation_page_leads_to_a_video(system: System, tmp_path: Path) 
     # A session of its own: the port-forwards in it outlive the shell, and their pipes with them.
     with (tmp_path / "said").open("wb") as said:
         process = subprocess.Popen(
-            ["bash", "-euo", "pipefail", "-c", script],
+            ["/bin/bash", "-euo", "pipefail", "-c", script],
             cwd=tmp_path,
             env=environ,
             stdout=said,
@@ -47,7 +48,8 @@ def test_the_installation_page_leads_to_a_video(system: System, tmp_path: Path) 
         try:
             code = process.wait(800)
         finally:
-            os.killpg(process.pid, signal.SIGTERM)
+            with suppress(ProcessLookupError):  # it failed before it had started one
+                os.killpg(process.pid, signal.SIGTERM)
     told = (tmp_path / "said").read_text("utf-8", "replace")
     assert code == 0, told
     assert re.search(rf"^{PREDICTOR}\s+http\S+\s+True", told, re.MULTILINE), told
