@@ -9,7 +9,7 @@ from itertools import combinations
 import numpy as np
 
 from bench.prompt_following.cases import Case
-from bench.prompt_following.generator import Generator
+from bench.prompt_following.generator import Maker
 from bench.prompt_following.judge import Seen, judge
 from bench.prompt_following.scores import Score
 from bench.prompt_following.scoring import run
@@ -46,11 +46,12 @@ def plausible(seen: Seen) -> bool:
     return seen.one_object and "unclear" not in (seen.colour, seen.shape, seen.background)
 
 
-def odd_prompts(generator: Generator) -> Iterator[Finding]:
+def odd_prompts(maker: Maker) -> Iterator[Finding]:
     """A clip for each odd prompt and some seeds: none fails, and nearly all are plausible."""
     right = []
     for what, prompt in ODD_PROMPTS.items():
-        seen = [judge(generator.make(prompt, seed).frames) for seed in range(_SEEDS)]
+        clips = maker.clips([(prompt, seed) for seed in range(_SEEDS)])
+        seen = [judge(clip.frames) for clip in clips]
         good = [plausible(one) for one in seen]
         right += good
         shown = ", ".join(f"{one.colour} {one.shape} {one.direction}" for one in seen)
@@ -59,20 +60,26 @@ def odd_prompts(generator: Generator) -> Iterator[Finding]:
     yield Finding(Row("odd prompts", "plausible", str(score), f"{_PLAUSIBLE:.0%}"), score.share >= _PLAUSIBLE)
 
 
-def seeds_count(generator: Generator, cases: Sequence[Case]) -> Iterator[Finding]:
+def seeds_count(maker: Maker, cases: Sequence[Case]) -> Iterator[Finding]:
     """The same seed gives the same bytes; other seeds give other clips."""
-    made = [[generator.make(case.prompt, case.seed).frames for _ in range(2)] for case in cases]
-    same = [np.array_equal(first, second) for first, second in made]
+    asked = [(case.prompt, case.seed) for case in cases]
+    same = [
+        np.array_equal(first.frames, second.frames)
+        for first, second in zip(maker.clips(asked), maker.clips(asked), strict=True)
+    ]
     row = Row("the same seed", "the same bytes", f"{sum(same)}/{len(same)}", "all")
     yield Finding(row, all(same))
-    clips = [generator.make(cases[0].prompt, seed).frames.astype(np.int16) for seed in range(_SEEDS)]
-    apart = [float(np.abs(one - other).mean()) for one, other in combinations(clips, 2)]
+    others = maker.clips([(cases[0].prompt, seed) for seed in range(_SEEDS)])
+    apart = [
+        float(np.abs(one - other).mean())
+        for one, other in combinations([clip.frames.astype(np.int16) for clip in others], 2)
+    ]
     row = Row("other seeds", "least mean difference, of 255", f"{min(apart):.1f}", f"{_DIFFERENT:.1f}")
     yield Finding(row, min(apart) >= _DIFFERENT)
 
 
-def guidance_counts(generator: Generator, cases: Sequence[Case], usual: Score) -> Finding:
+def guidance_counts(maker: Maker, cases: Sequence[Case], usual: Score) -> Finding:
     """Without guidance, prompts are followed less than with the profile's: `usual`, its score of `cases`."""
-    without = run(generator, cases, guidance_scale=1.0).whole
+    without = run(maker, cases, guidance_scale=1.0).whole
     row = Row("guidance 1", "right, all of it", str(without), f"< {usual.share:.1%}, the default's")
     return Finding(row, without.share < usual.share)

@@ -13,16 +13,19 @@ import re
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path
 
 from bench.prompt_following import behaviour
 from bench.prompt_following.cases import Case, draw, draw_short
-from bench.prompt_following.generator import Clip, Generator, load
+from bench.prompt_following.generator import Clip, Maker, load
 from bench.prompt_following.judge import Seen
 from bench.prompt_following.scores import Score
 from bench.prompt_following.scoring import Report, run
 from bench.prompt_following.strip import STRIP, write_strip
 from bench.prompt_following.sweep import GUIDANCES, STEPS, sweep
+from bench.prompt_following.workers import Workers
 from bench.table import Row, show
 
 __all__ = ["main"]
@@ -32,46 +35,54 @@ _COMPARED = 60  # clips that are made without guidance too
 _REPEATED = 3  # clips that are made twice
 
 
-def main(arguments: Sequence[str], load: Callable[[Path | None, Path], Generator] = load) -> int:
+def main(arguments: Sequence[str], load: Callable[[Path | None, Path, int], Maker] = load) -> int:
     """The exit code: 0, or 1 where an aim is missed. `load` reads a folder's model, or the built-in one."""
     asked = _parser().parse_args(arguments)
-    with tempfile.TemporaryDirectory() as scratch:
-        generator = load(asked.model, Path(scratch))
+    with ExitStack() as ending:
+        scratch = Path(ending.enter_context(tempfile.TemporaryDirectory()))
+        maker: Maker
+        if asked.processes > 1:
+            loaded = partial(load, asked.model, scratch, asked.processes)
+            maker = ending.enter_context(closing(Workers(loaded, asked.processes)))
+        else:
+            maker = load(asked.model, scratch, 1)
         if asked.strip is not None:
-            write_strip([generator.make(prompt, seed).frames for prompt, seed in STRIP], asked.strip)
+            write_strip([maker.make(prompt, seed).frames for prompt, seed in STRIP], asked.strip)
             print("\n".join(f"{prompt} (seed {seed})" for prompt, seed in STRIP))
             return 0
         if asked.sweep:
             cases = draw(asked.clips, asked.seed, held_out=asked.held_out)
-            show(sweep(generator, cases, asked.steps, asked.guidances))
+            show(sweep(maker, cases, asked.steps, asked.guidances))
             return 0
         good: list[bool] = []
-        show(_rows(generator, asked, good))
+        show(_rows(maker, asked, good))
         return 0 if all(good) else 1
 
 
-def _rows(generator: Generator, asked: argparse.Namespace, good: list[bool]) -> Iterator[Row]:
+def _rows(maker: Maker, asked: argparse.Namespace, good: list[bool]) -> Iterator[Row]:
     which = "held out" if asked.held_out else "of the training"
     cases = draw(asked.clips, asked.seed, held_out=asked.held_out)
-    report = run(generator, cases, _keeper(asked.keep))
+    report = run(maker, cases, _keeper(asked.keep))
     yield from report.rows(f"combinations {which}", aims=True)
-    seconds = report.typical_seconds
-    yield Row("a clip", "seconds, p50", f"{seconds:.2f} s", f"< {_FAST_ENOUGH:g} s")
-    good += [report.reached, seconds < _FAST_ENOUGH]
+    good.append(report.reached)
+    alone = asked.processes == 1  # the time of a clip beside others is nobody's aim
+    aim = f"< {_FAST_ENOUGH:g} s" if alone else ""
+    yield Row("a clip", "seconds, p50", f"{report.typical_seconds:.2f} s", aim)
+    good.append(not alone or report.typical_seconds < _FAST_ENOUGH)
     if asked.score_only:
         return
     short = draw_short(-(-asked.clips // 4), asked.seed, held_out=asked.held_out)
-    yield from run(generator, short, _keeper(asked.keep)).rows(f"short prompts, {which}", aims=False)
-    for finding in _findings(generator, cases, report):
+    yield from run(maker, short, _keeper(asked.keep)).rows(f"short prompts, {which}", aims=False)
+    for finding in _findings(maker, cases, report):
         good.append(finding.good)
         yield finding.row
 
 
-def _findings(generator: Generator, cases: Sequence[Case], report: Report) -> Iterator[behaviour.Finding]:
-    yield from behaviour.seeds_count(generator, cases[:_REPEATED])
+def _findings(maker: Maker, cases: Sequence[Case], report: Report) -> Iterator[behaviour.Finding]:
+    yield from behaviour.seeds_count(maker, cases[:_REPEATED])
     usual = Score(sum(report.all_right[:_COMPARED]), len(report.all_right[:_COMPARED]))
-    yield behaviour.guidance_counts(generator, cases[:_COMPARED], usual)
-    yield from behaviour.odd_prompts(generator)
+    yield behaviour.guidance_counts(maker, cases[:_COMPARED], usual)
+    yield from behaviour.odd_prompts(maker)
 
 
 def _keeper(folder: Path | None) -> Callable[[Case, Seen, Clip], None]:
@@ -97,6 +108,7 @@ def _parser() -> argparse.ArgumentParser:
         "--model", type=Path, metavar="DIR", help="a diffusers folder; else the built-in model"
     )
     parser.add_argument("--clips", type=_positive, default=400, help="how many (400)")
+    parser.add_argument("--processes", type=_positive, default=1, help="that make clips at once (1)")
     parser.add_argument("--seed", type=int, default=0, help="of the drawing of prompts and seeds (0)")
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--held-out", action="store_true", default=True, help="never trained on (the default)")

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from inference_service.loading import load_pipeline, usable_cores
 from inference_service.pipeline import Frames, Latents, VideoPipeline
 from jobs.job import Phase
-from jobs.profile import Profile
 from jobs.request import parse_request, resolve
 from jobs.settings import DEFAULT_MODEL, Settings
 
-__all__ = ["Clip", "Generator", "load"]
+__all__ = ["Clip", "Generator", "Maker", "load"]
 
 _QUEUE = "bench"
 
@@ -26,6 +25,16 @@ class Clip:
 
     frames: Frames
     seconds: float  # from the prompt to the frames, both included
+
+
+class Maker(Protocol):
+    """Whatever makes clips: one model, or several at once."""
+
+    def make(self, prompt: str, seed: int, **options: Any) -> Clip:  # noqa: ANN401  # a request's own fields
+        """See Generator."""
+
+    def clips(self, asked: Sequence[tuple[str, int]], **options: Any) -> Iterator[Clip]:  # noqa: ANN401  # as above
+        """See Generator."""
 
 
 class _Unwatched:
@@ -45,11 +54,6 @@ class Generator:
     def __init__(self, pipeline: VideoPipeline) -> None:
         self._pipeline = pipeline
 
-    @property
-    def profile(self) -> Profile:
-        """What the model can do, and its defaults."""
-        return self._pipeline.profile
-
     def make(self, prompt: str, seed: int, **options: Any) -> Clip:  # noqa: ANN401  # a request's own fields
         """A clip of what a client asks for; what `options` leave open is the profile's.
 
@@ -65,15 +69,23 @@ class Generator:
         frames = self._pipeline.decode(spec, latents, _Unwatched())
         return Clip(frames, time.perf_counter() - started)
 
+    def clips(self, asked: Sequence[tuple[str, int]], **options: Any) -> Iterator[Clip]:  # noqa: ANN401  # as above
+        """A clip of each prompt and seed, in their order, each made when it is wanted. Raises as `make`."""
+        for prompt, seed in asked:
+            yield self.make(prompt, seed, **options)
 
-def load(folder: Path | None, scratch: Path) -> Generator:
+
+def load(folder: Path | None, scratch: Path, processes: int = 1) -> Generator:
     """The model that `mochi up` serves, or the one in `folder` with the same profile.
 
+    It computes in as many threads as the server's would, or in its share of them among `processes`.
     Raises ConfigurationError, or what diffusers raises of a folder that is no model.
     """
-    if folder is None:
-        return Generator(load_pipeline(Settings(scratch_dir=scratch)))
     from inference_service import mochi_pipeline  # seconds: torch
 
-    mochi_pipeline.use_threads(usable_cores())
-    return Generator(mochi_pipeline.load_mochi(folder, DEFAULT_MODEL))
+    if folder is None:
+        pipeline = load_pipeline(Settings(scratch_dir=scratch))
+    else:
+        pipeline = mochi_pipeline.load_mochi(folder, DEFAULT_MODEL)
+    mochi_pipeline.use_threads(max(1, usable_cores() // processes))
+    return Generator(pipeline)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bench.prompt_following.cases import QUESTIONS, Case
-from bench.prompt_following.generator import Clip, Generator
+from bench.prompt_following.generator import Clip, Maker
 from bench.prompt_following.judge import Seen, judge
 from bench.prompt_following.scores import Score
 from bench.table import Row
@@ -76,7 +76,7 @@ def answers(case: Case, seen: Seen) -> dict[str, bool]:
 
 
 def run(
-    generator: Generator,
+    maker: Maker,
     cases: Sequence[Case],
     wrong: Callable[[Case, Seen, Clip], None] | None = None,
     **options: Any,  # noqa: ANN401  # a request's own fields
@@ -85,9 +85,10 @@ def run(
 
     Standard error is told how far it is.
     """
-    report, told = Report(), time.monotonic()
-    for done, case in enumerate(cases, 1):
-        clip = generator.make(case.prompt, case.seed, **options)
+    report, began = Report(), time.monotonic()
+    told = began
+    clips = maker.clips([(case.prompt, case.seed) for case in cases], **options)
+    for done, (case, clip) in enumerate(zip(cases, clips, strict=True), 1):
         seen = judge(clip.frames)
         answered = answers(case, seen)
         report.add(answered, clip.seconds)
@@ -95,7 +96,7 @@ def run(
             wrong(case, seen, clip)
         if time.monotonic() - told > _EVERY or done == len(cases):
             told = time.monotonic()
-            left = (len(cases) - done) * report.typical_seconds
+            left = (len(cases) - done) * (told - began) / done
             print(
                 f"{done}/{len(cases)} clips, {report.whole}, {left:.0f} s left", file=sys.stderr, flush=True
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from bench.prompt_following.cases import Case
-from bench.prompt_following.generator import Generator
+from bench.prompt_following.generator import Maker
 from bench.prompt_following.scoring import AIMS, run
 from bench.table import Row
 
@@ -16,12 +16,12 @@ GUIDANCES = (1.0, 2.0, 3.5, 5.0)
 
 
 def sweep(
-    generator: Generator, cases: Sequence[Case], steps: Sequence[int], guidances: Sequence[float]
+    maker: Maker, cases: Sequence[Case], steps: Sequence[int], guidances: Sequence[float]
 ) -> Iterator[Row]:
     """The same cases with each number of steps and each guidance."""
     for count in steps:
         for scale in guidances:
-            report = run(generator, cases, num_inference_steps=count, guidance_scale=scale)
+            report = run(maker, cases, num_inference_steps=count, guidance_scale=scale)
             parts = ", ".join(f"{question} {report.score(question).share:.1%}" for question in AIMS)
             yield Row(
                 f"{count} steps, guidance {scale:g}",

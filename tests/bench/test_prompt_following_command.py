@@ -60,7 +60,7 @@ def follow_less_without_guidance(video: Video, spec: VideoSpec) -> Video:
 
 def command(arguments: str, change: Change, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
     """Exit code and the table."""
-    code = main(arguments.split(), load=lambda _folder, _scratch: Generator(Painter(change)))
+    code = main(arguments.split(), load=lambda *_: Generator(Painter(change)))
     return code, capsys.readouterr().out
 
 
@@ -130,6 +130,19 @@ def test_the_wrong_clips_are_kept_for_people_to_see(
     kept = list(tmp_path.iterdir())
     assert kept
     assert {file.suffix for file in kept} == {".png"}
+
+
+def painter(*_: object) -> Generator:
+    return Generator(Painter(follow_less_without_guidance))
+
+
+def test_several_processes_say_the_same_as_one(capsys: pytest.CaptureFixture[str]) -> None:
+    def rows(arguments: str) -> list[str]:
+        main(arguments.split(), load=painter)
+        table = capsys.readouterr().out
+        return [line for line in table.splitlines() if "seconds" not in line]
+
+    assert rows("--clips 4 --processes 2") == rows("--clips 4")
 
 
 def test_a_sweep_scores_every_pair(capsys: pytest.CaptureFixture[str]) -> None:
