@@ -40,6 +40,8 @@ __all__ = ["run"]
 #: Seconds that the server has to cancel the job of a demo that is interrupted.
 _CANCEL_SECONDS = 1.0
 
+_LONGEST_PROMPT = 120  # characters that are shown of it
+
 
 def run(prompt: str, output: Path, data_dir: Path) -> int:
     """Make a video of `prompt` and write it to `output`; the exit code, 0 only if the video is right.
@@ -125,8 +127,13 @@ async def _video(system: System, prompt: str, output: Path, timings: Timings, pr
     expected = Expected(asked.width, asked.height, asked.num_frames, asked.fps)
     with timings.measured("check"):
         await asyncio.to_thread(check_video, file, expected)
-    tell(f"{describe(job)}: {expected}")
+    tell(f"{describe(job)}: {_quoted(asked.prompt)}, {expected}")
     _put(file, output)
+
+
+def _quoted(prompt: str) -> str:
+    shown = clean(prompt)
+    return f'"{shown}"' if len(shown) <= _LONGEST_PROMPT else f'"{shown[:_LONGEST_PROMPT]} …"'
 
 
 async def _followed(client: AsyncClient, job: Job, live: View) -> Job:

@@ -24,7 +24,7 @@ def test_writes_a_video_and_says_how_long_everything_took(tmp_path: Path) -> Non
     assert parts[:2] == ["start", "waiting"]
     assert parts[-4:] == ["download", "check", "stop", "all of it"]
     assert {"encoding", "uploading"} <= set(parts)
-    assert "completed" in demo.err
+    assert 'completed: "a red circle", 64x64, 7 frames at 30 fps' in demo.err
     assert holders(data_dir) == {}
     assert {p.name for p in tmp_path.iterdir()} == {"made.mp4", "data", "out", "err"}
 
