@@ -52,7 +52,7 @@ def main(arguments: Sequence[str], load: Callable[[Path | None, Path, int], Make
             return 0
         if asked.sweep:
             cases = draw(asked.clips, asked.seed, held_out=asked.held_out)
-            show(sweep(maker, cases, asked.steps, asked.guidances))
+            show(sweep(maker, cases, asked.steps, asked.guidances, **_sized(asked)))
             return 0
         good: list[bool] = []
         show(_rows(maker, asked, good))
@@ -62,7 +62,7 @@ def main(arguments: Sequence[str], load: Callable[[Path | None, Path, int], Make
 def _rows(maker: Maker, asked: argparse.Namespace, good: list[bool]) -> Iterator[Row]:
     which = "held out" if asked.held_out else "of the training"
     cases = draw(asked.clips, asked.seed, held_out=asked.held_out)
-    report = run(maker, cases, _keeper(asked.keep))
+    report = run(maker, cases, _keeper(asked.keep), **_sized(asked))
     yield from report.rows(f"combinations {which}", aims=True)
     good.append(report.reached)
     alone = asked.processes == 1  # the time of a clip beside others is nobody's aim
@@ -83,6 +83,11 @@ def _findings(maker: Maker, cases: Sequence[Case], report: Report) -> Iterator[b
     usual = Score(sum(report.all_right[:_COMPARED]), len(report.all_right[:_COMPARED]))
     yield behaviour.guidance_counts(maker, cases[:_COMPARED], usual)
     yield from behaviour.odd_prompts(maker)
+
+
+def _sized(asked: argparse.Namespace) -> dict[str, int]:
+    """What is asked of every clip that is scored."""
+    return {} if asked.size is None else {"width": asked.size, "height": asked.size}
 
 
 def _keeper(folder: Path | None) -> Callable[[Case, Seen, Clip], None]:
@@ -113,6 +118,7 @@ def _parser() -> argparse.ArgumentParser:
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--held-out", action="store_true", default=True, help="never trained on (the default)")
     which.add_argument("--training", dest="held_out", action="store_false", help="trained on")
+    parser.add_argument("--size", type=_positive, help="width and height of the clips that are scored")
     parser.add_argument("--score-only", action="store_true", help="leave out seeds, guidance and odd prompts")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="draw the wrong clips here")
     parser.add_argument("--sweep", action="store_true", help="score each number of steps with each guidance")

@@ -147,7 +147,7 @@ def test_several_processes_say_the_same_as_one(capsys: pytest.CaptureFixture[str
 
 def test_a_sweep_scores_every_pair(capsys: pytest.CaptureFixture[str]) -> None:
     code, table = command(
-        "--clips 2 --sweep --steps 8 16 --guidances 1 3.5", follow_less_without_guidance, capsys
+        "--clips 2 --size 96 --sweep --steps 8 16 --guidances 1 3.5", follow_less_without_guidance, capsys
     )
     assert code == 0
     rows = [line.split("|")[1].strip() for line in table.splitlines()[2:]]
@@ -157,6 +157,15 @@ def test_a_sweep_scores_every_pair(capsys: pytest.CaptureFixture[str]) -> None:
         "16 steps, guidance 1",
         "16 steps, guidance 3.5",
     ]
+
+
+def test_clips_of_another_size_are_scored(capsys: pytest.CaptureFixture[str]) -> None:
+    def wider(video: Video, _spec: VideoSpec) -> Video:
+        assert video.shape == (25, 96, 96, 3)
+        return video
+
+    code, _ = command("--clips 2 --size 96 --score-only", wider, capsys)
+    assert code == 0
 
 
 def test_the_strip_shows_six_frames_of_three_prompts(
