@@ -53,7 +53,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="checkpoints, cache, samples, log and model")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--vae-minutes", type=float, default=30, help="at the speed measured at its start")
+    parser.add_argument("--vae-minutes", type=float, default=30, help="of all threads, when undisturbed")
     parser.add_argument("--denoiser-minutes", type=float, default=90, help="likewise")
     parser.add_argument("--vae-steps", type=int, help="in place of minutes")
     parser.add_argument("--denoiser-steps", type=int, help="in place of minutes")

@@ -86,10 +86,11 @@ def show(pipe: MochiPipeline, path: Path) -> str:
 
 
 def write_model(pipe: MochiPipeline, folder: Path) -> None:
-    """Save in float16 (4 bytes a weight would be too many to ship), whole or not at all."""
+    """Save in float16 (4 bytes a weight would be too many to ship) with its card, whole or not at all."""
     part = folder.with_name(f".part-{folder.name}")
     shutil.rmtree(part, ignore_errors=True)
     halves: Any = pipe.to(dtype=torch.float16)
     halves.save_pretrained(part)
+    shutil.copy(Path(__file__).with_name("MODEL_CARD.md"), part / "README.md")
     shutil.rmtree(folder, ignore_errors=True)
     part.rename(folder)

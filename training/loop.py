@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 __all__ = ["Budget", "Phase", "Task", "averaged", "log", "save_atomically", "train"]
 
-_WARM_UP = 100  # steps
+_WARM_UP = 50  # steps
 _FLOOR = 0.01  # of the learning rate, at the end
 _AVERAGE = 0.998  # how much of the averaged weights a step keeps
 _OPTIMIZER = 1.1  # a step's time, of that of its loss and gradient
@@ -37,7 +37,7 @@ class Phase:
 
 @dataclass(frozen=True)
 class Budget:
-    """How long a stage may take: `minutes` on this machine, or exactly `steps` where they are given.
+    """How long a stage may take: `minutes` of all its cores, or exactly `steps` where they are given.
 
     It is saved after each `save_seconds`, and its `samples` are written five times a phase.
     """
@@ -138,14 +138,14 @@ def _step(task: Task, phase: str, seed: Sequence[int]) -> float:
 
 
 def _steps(task: Task, phase: Phase, budget: Budget) -> int:
-    """The number of steps: as given, else as many as fit the phase's time at the speed of now."""
+    """The number of steps: as given, else as many as fit the phase's time on cores of its own."""
     if budget.steps is not None:
         return max(1, round(budget.steps * phase.share))
     times = []
     for probe in range(6):
-        began = time.monotonic()
+        began = time.process_time()  # of this process alone: what else runs here changes nothing of the plan
         task.loss(phase.name, np.random.default_rng(probe)).backward()  # type: ignore[no-untyped-call]  # as above
-        times.append(time.monotonic() - began)
+        times.append((time.process_time() - began) / torch.get_num_threads())
     task.module.zero_grad()
     return max(1, round(budget.minutes * 60 * phase.share / (_OPTIMIZER * sorted(times)[3])))
 

@@ -20,7 +20,7 @@ _ROUNDS = 5
 
 
 class Muon(torch.optim.Optimizer):
-    """For matrices only."""
+    """For matrices, and for convolutions, whose filters it takes for the rows of one."""
 
     def __init__(
         self, params: Iterable[Any], lr: float, momentum: float = 0.95, weight_decay: float = 0.01
@@ -45,10 +45,12 @@ class Muon(torch.optim.Optimizer):
             if "momentum" not in state:
                 state["momentum"] = torch.zeros_like(weight)
             state["momentum"].lerp_(weight.grad, 1 - group["momentum"])
-            updates.append(weight.grad.lerp(state["momentum"], group["momentum"]))  # Nesterov's
-        scale = 0.2 * max(weights[0].shape) ** 0.5
+            nesterov = weight.grad.lerp(state["momentum"], group["momentum"])
+            updates.append(nesterov.flatten(1))
+        scale = 0.2 * max(updates[0].shape) ** 0.5
         for weight, update in zip(weights, _orthogonal(torch.stack(updates)), strict=True):
-            weight.mul_(1 - group["lr"] * group["weight_decay"]).add_(update, alpha=-group["lr"] * scale)
+            weight.mul_(1 - group["lr"] * group["weight_decay"])
+            weight.add_(update.view(weight.shape), alpha=-group["lr"] * scale)
 
 
 def _orthogonal(matrices: Tensor) -> Tensor:
