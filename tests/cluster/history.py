@@ -71,20 +71,21 @@ def described(job: Job) -> str:
     return "\n".join(lines)
 
 
-def cold_start(job: Job, pod: Resource, first_step: Event) -> Iterator[str]:
+def cold_start(job: Job, pod: Resource, loaded: str, first_step: Event) -> Iterator[str]:
     """From the submission to the first step: when each thing happened, and how long after the one before.
 
-    Kubernetes tells whole seconds.
+    `loaded`: when the predictor said that its model was. Kubernetes tells whole seconds.
     """
     phases = {milestone.phase: milestone.at for milestone in job.milestones}
     conditions = {c["type"]: c["lastTransitionTime"] for c in pod["status"]["conditions"]}
     containers = {c["name"]: c["state"]["running"]["startedAt"] for c in pod["status"]["containerStatuses"]}
     moments = [
         ("recorded", job.created_at),
-        ("published", phases["starting"]),
+        ("admitted", phases["starting"]),
         ("pod made", _time(pod["metadata"]["creationTimestamp"])),
         ("pod scheduled", _time(conditions["PodScheduled"])),
         ("container started", _time(containers["kserve-container"])),
+        ("model loaded", _time(loaded)),
         ("pod ready", _time(conditions["Ready"])),
         ("claimed", job.attempts[0].started_at),
         ("denoising", phases["denoising"]),

@@ -33,7 +33,8 @@ def test_a_job_wakes_one_pod_from_zero(
     first = step_of(client, job, 1)
     (pod,) = system.pods()
     done = client.wait(job.id, timeout=240)
-    say("\n".join(["from zero:", *cold_start(done, pod, first)]))
+    (ready,) = system.logged(pod["metadata"]["name"], "ready")
+    say("\n".join(["from zero:", *cold_start(done, pod, str(ready["timestamp"]), first)]))
     # A second pod would still be here: an idle one stays for the autoscaler's window at least.
     assert [p["metadata"]["name"] for p in system.pods()] == [pod["metadata"]["name"]]
     assert fetched(client, done, tmp_path)
