@@ -41,6 +41,8 @@ class Plan:
     servers: tuple[Program, ...]  # none where the user has both of their own
     workers: tuple[Program, ...]  # those that events are sent to: all are ready before an event is
     doors: tuple[Program, ...]  # those through which jobs and events come in
+    reaper: str  # where it is asked for a round
+    lease_seconds: float  # a lease that a process took into the grave lasts so long
 
     @property
     def programs(self) -> tuple[Program, ...]:
@@ -89,7 +91,13 @@ class _Planner:
         }
         inner = [self._function(n, _LOOPBACK, self._ports[n], s3) for n in ("completion", "reaper")]
         submit = self._function("submit", self._address.host, self._address.port, s3)
-        return Plan(tuple(servers), (*inner, self._predictor(s3)), (self._broker(), submit))
+        return Plan(
+            servers=tuple(servers),
+            workers=(*inner, self._predictor(s3)),
+            doors=(self._broker(), submit),
+            reaper=f"{self._url('reaper')}/",
+            lease_seconds=Settings.from_environ({**_DEFAULTS, **user_settings(self._environ)}).lease_seconds,
+        )
 
     def _valkey(self, servers: list[Program]) -> str:
         port, password = self._ports["valkey"], kept_secret(self._folder.secret("redis-password"))

@@ -30,12 +30,17 @@ class Supervisor:
         tell: Tell,
         inherited: Sequence[int] = (),
         pause: Callable[[], GrowingPause] = GrowingPause,
+        again: Callable[[str], None] = lambda _name: None,
     ) -> None:
-        """`inherited`: descriptors that every process holds open; `pause`: makes one for each program."""
+        """`inherited`: descriptors that every process holds open; `pause`: makes one for each program.
+
+        `again` is told the name of a program that is ready again after its death.
+        """
         self._warden = warden
         self._tell = tell
         self._inherited = tuple(inherited)
         self._pause = pause
+        self._again = again
         self._kept: dict[str, _Kept] = {}
 
     def pid(self, name: str) -> int | None:
@@ -50,7 +55,7 @@ class Supervisor:
         """
         tasks = []
         for program in programs:
-            kept = _Kept(program, self._warden, self._tell, self._inherited, self._pause())
+            kept = _Kept(program, self._warden, self._tell, self._inherited, self._pause(), self._again)
             self._kept[program.name] = kept
             tasks.append(asyncio.create_task(kept.bring_up()))
         try:
@@ -72,13 +77,20 @@ class _Kept:
     """A program that is kept running."""
 
     def __init__(
-        self, program: Program, warden: Warden, tell: Tell, inherited: Sequence[int], pause: GrowingPause
+        self,
+        program: Program,
+        warden: Warden,
+        tell: Tell,
+        inherited: Sequence[int],
+        pause: GrowingPause,
+        ready_again: Callable[[str], None],
     ) -> None:
         self._program = program
         self._warden = warden
         self._tell = tell
         self._inherited = inherited
         self._pause = pause
+        self._ready_again = ready_again
         self._keeper: asyncio.Task[None] | None = None
         self.child: Child | None = None
 
@@ -125,6 +137,7 @@ class _Kept:
             return ended  # its end is found again at once, and the pause grows
         if await child.until_ready():
             self._tell(f"{self._program.name} is ready again")
+            self._ready_again(self._program.name)
         elif child.alive:
             self._tell(f"{self._program.name} {child.why()}")
         return child

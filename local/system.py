@@ -14,6 +14,7 @@ from local.checks import check_installed, check_queues, check_storage, check_sto
 from local.data_folder import DataFolder, opened
 from local.environment import base_environ
 from local.errors import CannotStart
+from local.nudges import Nudges
 from local.pauses import GrowingPause
 from local.plan import STOP_ORDER, Plan, make_plan
 from local.processes import Program
@@ -64,10 +65,17 @@ async def running(
         held = (folder.descriptor,)
         litter = [path for program in plan.programs for path in program.litter]
         log, environ = folder.log("guardian"), base_environ(wanted.environ, folder)
-        async with Warden(log, environ, held, litter) as warden:
-            supervisor = Supervisor(warden, tell, held, pause)
+        nudges = Nudges(plan.reaper, plan.lease_seconds)
+
+        def again(name: str) -> None:
+            if name == "predictor":
+                nudges.begin()
+
+        async with Warden(log, environ, held, litter) as warden, nudges:
+            supervisor = Supervisor(warden, tell, held, pause, again)
             try:
                 await _start(supervisor, plan, settings, wanted.environ, starting)
+                nudges.begin()
                 yield System(wanted.address.url, plan.programs, folder)
             finally:
                 await supervisor.stop(STOP_ORDER)
