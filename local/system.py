@@ -32,6 +32,7 @@ class Wanted:
     data_dir: Path
     environ: Mapping[str, str]
     purpose: str  # what another who wants the same data folder is told
+    changed: Callable[[Plan], Plan] = lambda plan: plan  # has the last word on what is started
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ def _settings(environ: Mapping[str, str]) -> Settings:
 
 def _plan(wanted: Wanted, settings: Settings, folder: DataFolder) -> Plan:
     try:
-        return make_plan(settings, wanted.environ, folder, wanted.address)
+        return wanted.changed(make_plan(settings, wanted.environ, folder, wanted.address))
     except ConfigurationError as error:
         raise CannotStart(str(error)) from None
     except OSError as error:

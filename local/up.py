@@ -14,6 +14,7 @@ from pathlib import Path
 from local.api_address import ApiAddress
 from local.errors import CannotStart
 from local.pauses import GrowingPause
+from local.plan import Plan
 from local.signals import run as run_until_signal
 from local.system import System, Wanted, running
 from mochi.terminal import clean, say, tell
@@ -21,13 +22,20 @@ from mochi.terminal import clean, say, tell
 __all__ = ["run"]
 
 
-def run(host: str, port: int, data_dir: Path, pause: Callable[[], GrowingPause] = GrowingPause) -> int:
+def run(
+    host: str,
+    port: int,
+    data_dir: Path,
+    pause: Callable[[], GrowingPause] = GrowingPause,
+    changed: Callable[[Plan], Plan] = lambda plan: plan,
+) -> int:
     """Run the system until a signal ends it; the exit code: 0 then, 1 where it could not start.
 
-    `pause` makes, for each process, what it waits before it is started again.
+    `pause` makes, for each process, what it waits before it is started again; `changed` has the last word on
+    what is started, and may put something between the processes.
     """
     address = ApiAddress(host, port)
-    wanted = Wanted(address, data_dir, dict(os.environ), f"mochi up at {address.url}")
+    wanted = Wanted(address, data_dir, dict(os.environ), f"mochi up at {address.url}", changed)
     ended = run_until_signal(_up(wanted, pause))
     return 0 if ended.code is None else ended.code
 

@@ -37,13 +37,15 @@ def ends_of(lines: Queue[str]) -> Ends:
 
 
 def unexpected(folder: Path) -> Counter[str]:
-    """Lines with a stack trace, by process and event: errors that nobody foresaw."""
+    """Stack traces, and books that had to be mended, by process and event: nobody foresaw either."""
     found: Counter[str] = Counter()
     for path in sorted(folder.glob("*.log*")):
         for line in _lines(path):
             if "exception" in line:
                 last = str(line["exception"]).strip().splitlines()[-1][:200]
                 found[f"{path.name}: {line.get('event')}: {last}"] += 1
+            elif line.get("event") == "books_mended":
+                found[f"{path.name}: books_mended: {line.get('job')} {line.get('what')}"] += 1
     return found
 
 

@@ -7,14 +7,15 @@ from enum import StrEnum
 from random import Random
 from typing import Any
 
-__all__ = ["CONNECTIONS", "PROCESSES", "SERVERS", "Fault", "Kind", "Plan", "Wish", "make_plan"]
+__all__ = ["CONNECTIONS", "PROCESSES", "SERVERS", "SPOKEN_TO", "Fault", "Kind", "Plan", "Wish", "make_plan"]
 
 #: Kept by the supervisor, which is never touched itself.
 PROCESSES = ("broker", "submit", "completion", "reaper", "predictor")
 #: Kept by the tests.
 SERVERS = ("valkey", "seaweed")
-#: Of every process to these servers, through a proxy.
-CONNECTIONS = ("redis", "s3")
+#: Of the processes to these, each through a proxy: servers first, then those that are spoken to by HTTP.
+SPOKEN_TO = ("broker", "predictor", "completion", "reaper")
+CONNECTIONS = ("redis", "s3", *(f"to {name}" for name in SPOKEN_TO))
 
 LEASE_SECONDS = 3.0
 _CLIENTS = 6
@@ -109,9 +110,9 @@ def _faults(random: Random, seconds: float) -> list[Fault]:
 
 def _fault(random: Random, at: float) -> Fault:
     chance = random.random()
-    if chance < 0.5:
+    if chance < 0.42:
         return _kill(random, at)
-    if chance < 0.7:
+    if chance < 0.62:
         return _stop(random, at)
     kind = random.choice([Kind.CUT, Kind.CUT, Kind.REFUSE, Kind.SILENCE, Kind.DELAY])
     lasts = 0.0 if kind is Kind.CUT else random.uniform(0.3, 4.0)

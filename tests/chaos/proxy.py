@@ -15,10 +15,11 @@ __all__ = ["Proxy"]
 class Proxy:
     """Passes everything on to a port, until it is told otherwise. It runs in a thread of its own."""
 
-    def __init__(self, target: int) -> None:
+    def __init__(self, target: int = 0) -> None:
+        """`target`: may be set later; until then nobody is there."""
         self.port = 0
         self.connections = 0  # made so far
-        self._target = target
+        self.target = target
         self._loop = asyncio.new_event_loop()
         self._writers: set[asyncio.StreamWriter] = set()
         self._passing = asyncio.Event()
@@ -105,7 +106,7 @@ class Proxy:
                 writer.transport.abort()
 
     async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._target)
+        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self.target)
         self._writers.add(far_writer)
         try:
             await asyncio.gather(self._pump(reader, far_writer), self._pump(far_reader, writer))

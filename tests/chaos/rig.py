@@ -19,7 +19,7 @@ import psutil
 from jobs.settings import Settings
 from local.embedded import SEAWEED_PORTS, free_range, seaweed, valkey
 from tests.chaos.kept import Kept
-from tests.chaos.plan import LEASE_SECONDS
+from tests.chaos.plan import LEASE_SECONDS, SPOKEN_TO
 from tests.chaos.proxy import Proxy
 from tests.e2e.system import System, mochi_up
 from tests.local.broker.recorder import Recorder
@@ -122,7 +122,7 @@ def started(folder: Path, environ: Mapping[str, str]) -> Iterator[Rig]:
         proxies = {
             "redis": held.enter_context(Proxy(redis_port)),
             "s3": held.enter_context(Proxy(s3_port)),
-        }
+        } | {f"to {name}": held.enter_context(Proxy()) for name in SPOKEN_TO}
         recorder = held.enter_context(Recorder())
         ours = {
             "REDIS_URL": f"redis://:{PASSWORD}@127.0.0.1:{proxies['redis'].port}/0",
@@ -133,9 +133,12 @@ def started(folder: Path, environ: Mapping[str, str]) -> Iterator[Rig]:
             "MOCHI_MANIFESTS": str(_manifests(folder, recorder.url(ENDS))),
             "MOCHI_LEASE_SECONDS": f"{LEASE_SECONDS:g}",
             "MOCHI_LOG_FORMAT": "json",
+            "CHAOS_PROXIES": ",".join(f"{name}={proxies[f'to {name}'].port}" for name in SPOKEN_TO),
             "PYTHONPATH": str(_ROOT),  # of `mochi up` itself
         }
         system = held.enter_context(mochi_up(folder / "data", ours | dict(environ), _UP))
+        for name in SPOKEN_TO:
+            proxies[f"to {name}"].target = int(system.address(name).rpartition(":")[2])
         for proxy in proxies.values():
             held.callback(proxy.restore)  # else the system could not end in order
         for server in servers.values():

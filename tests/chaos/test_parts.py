@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from local.plan import Plan
+from local.processes import Program
 from mochi import Job
 from tests.chaos.clients import Log, Observer
 from tests.chaos.invariants import lost, wrong_ends, wrong_events
+from tests.chaos.logs import unexpected
 from tests.chaos.plan import CONNECTIONS, PROCESSES, SERVERS, Kind, make_plan
 from tests.chaos.proxy import Proxy
 from tests.chaos.report import steps_twice
+from tests.chaos.up import through
 
 WAIT = 30.0
 PLAN = make_plan(7, 3, 5.0)
@@ -133,7 +139,44 @@ def test_a_delay_keeps_the_order(proxy: Proxy) -> None:
         assert said(connection, b"second") == b"second"
 
 
+# What is between the processes
+
+
+def program(name: str, **environ: str) -> Program:
+    async def ready() -> bool:
+        return True
+
+    folder = Path("/nonexistent")
+    return Program(name, ("/bin/true",), environ, "", folder / "log", folder, ready)
+
+
+def test_every_word_between_the_processes_goes_through_a_proxy() -> None:
+    sink = {"K_SINK": "http://127.0.0.1:1/video/default"}
+    names = ("Service/submit", "Service/completion", "Service/reaper", "InferenceService/mochi-1")
+    addresses = ",".join(f"{name}=http://127.0.0.1:{n}" for n, name in enumerate(names, 2))
+    plan = Plan(
+        servers=(program("valkey"),),
+        workers=(program("predictor", **sink),),
+        doors=(program("broker", **sink, MOCHI_ADDRESSES=addresses), program("submit", **sink)),
+        reaper="",
+        lease_seconds=1,
+    )
+    changed = through({"broker": "11", "completion": "13", "reaper": "14", "predictor": "15"}, plan)
+    assert [p.environ.get("K_SINK", "").split("/")[2:3] for p in changed.programs] == [
+        [],
+        *[["127.0.0.1:11"]] * 3,
+    ]
+    ports = re.findall(r":(\d+)", changed.doors[0].environ["MOCHI_ADDRESSES"])
+    assert ports == ["2", "13", "14", "15"]  # nobody sends to submit here
+
+
 # What is looked at
+
+
+def test_mended_books_and_stack_traces_are_seen(tmp_path: Path) -> None:
+    lines = ['{"event": "tick"}', '{"event": "books_mended", "job": "a", "what": "b"}', "Traceback (most"]
+    (tmp_path / "reaper.log").write_text("\n".join(lines))
+    assert len(unexpected(tmp_path)) == 2
 
 
 def job(job_id: str = "a", **fields: object) -> Job:
