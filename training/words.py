@@ -18,8 +18,10 @@ __all__ = ["Batch", "drawn_prompt", "encoded", "new_text_encoder", "new_tokenize
 
 _LETTERS = string.ascii_letters + string.digits + string.punctuation
 _SIZES = {"d_model": 64, "d_kv": 16, "d_ff": 128, "num_layers": 2, "num_heads": 4}
-_DROPPED = 0.1  # of the prompts: what guidance steers away from
-_WITH_NONSENSE = 0.1
+#: Of the prompts: none at all (what guidance steers away from), with words that nobody knows, with nothing
+#: else, and said more than once.
+_NONE, _STRANGE, _NONSENSE, _REPEATED = 0.1, 0.1, 0.03, 0.02
+_STRANGE_LETTERS = string.ascii_lowercase * 3 + string.digits + string.punctuation + "éßя世界🎬"
 
 Batch = tuple[Tensor, Tensor]  # text embeddings (batch, tokens, 64) and their mask (batch, tokens)
 
@@ -61,14 +63,23 @@ def spell_alike(encoder: transformers.T5EncoderModel) -> None:
 
 
 def drawn_prompt(clip: Clip, rng: np.random.Generator) -> str:
-    """A true prompt, now and then none at all, or one with a word that nobody knows or a full stop."""
-    if rng.random() < _DROPPED:
-        return ""
+    """A true prompt, now and then none, one with strange words, one of these alone, or one repeated."""
     words = prompt_for(clip, rng).split()
-    if rng.random() < _WITH_NONSENSE:
-        letters = rng.choice(list(string.ascii_lowercase), int(rng.integers(2, 9)))
-        words.insert(int(rng.integers(len(words) + 1)), "".join(letters))
+    chance = rng.random()
+    if (chance := chance - _NONE) < 0:
+        return ""
+    if (chance := chance - _STRANGE) < 0:
+        for _ in range(int(rng.integers(1, 4))):
+            words.insert(int(rng.integers(len(words) + 1)), _strange_word(rng))
+    elif (chance := chance - _NONSENSE) < 0:
+        words = [_strange_word(rng) for _ in range(int(rng.integers(1, 8)))]
+    elif chance - _REPEATED < 0:
+        words *= int(rng.integers(2, 5))
     return " ".join(words) + ("." if rng.random() < 0.2 else "")
+
+
+def _strange_word(rng: np.random.Generator) -> str:
+    return "".join(rng.choice(list(_STRANGE_LETTERS), int(rng.integers(2, 8))))
 
 
 def encoded(
