@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from local.checks import check_installed, check_queues, check_storage, check_sto
 from local.data_folder import DataFolder, opened
 from local.environment import base_environ
 from local.errors import CannotStart
+from local.log_files import keep_small
 from local.nudges import Nudges
 from local.pauses import GrowingPause
 from local.plan import STOP_ORDER, Plan, make_plan
@@ -60,6 +62,8 @@ async def running(
     check_installed()
     settings = _settings(wanted.environ)
     check_queues(settings, wanted.environ)
+    if not wanted.data_dir.exists():
+        check_free(wanted.address)  # before a folder is made; where there is one, whose it is says more
     async with opened(wanted.data_dir, wanted.purpose) as folder:
         check_free(wanted.address)
         plan = _plan(wanted, settings, folder)
@@ -74,11 +78,13 @@ async def running(
 
         async with Warden(log, environ, held, litter) as warden, nudges:
             supervisor = Supervisor(warden, tell, held, pause, again)
+            small = asyncio.create_task(keep_small([program.log for program in plan.programs]))
             try:
                 await _start(supervisor, plan, settings, wanted.environ, starting)
                 nudges.begin()
                 yield System(wanted.address.url, plan.programs, folder)
             finally:
+                small.cancel()
                 await supervisor.stop(STOP_ORDER)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from queue import Empty, Queue
+from threading import Thread
 from typing import TYPE_CHECKING, NoReturn
 
 import typer
@@ -87,6 +89,25 @@ def _end(client: Client, job_id: str, timeout: float | None, live: View) -> Job:
     return last.job if last and last.job else client.get(job_id)
 
 
+def _get(client: Client, job_id: str, seconds: float | None) -> Job:
+    """The job; raises Empty where a server that is silent or away keeps the client for longer than that."""
+    if seconds is None:
+        return client.get(job_id)
+    answers: Queue[Job | Exception] = Queue()
+
+    def ask() -> None:
+        try:
+            answers.put(client.get(job_id))
+        except Exception as error:  # noqa: BLE001  # raised below
+            answers.put(error)
+
+    Thread(target=ask, daemon=True).start()
+    answer = answers.get(timeout=max(0.0, seconds))
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
+
+
 def _wait_in_queue(client: Client, job_id: str, live: View, timeout: float | None) -> None:
     """Show the position until the job leaves its queue, or until the server does not answer.
 
@@ -94,10 +115,13 @@ def _wait_in_queue(client: Client, job_id: str, live: View, timeout: float | Non
     """
     started, pause = time.monotonic(), LOOK / 8
     while True:
+        left = None if timeout is None else timeout - (time.monotonic() - started)
         try:
-            job = client.get(job_id)
+            job = _get(client, job_id, left)
         except (Unavailable, Unreachable):
             return
+        except Empty:
+            raise Timeout(job_id, timeout or 0.0) from None
         if job.status is not Status.PENDING or job.phase not in (None, "waiting"):
             return
         live.waiting(job)

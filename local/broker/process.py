@@ -18,6 +18,7 @@ from functions.plain_http import PlainHttp
 from functions.serve import SleepingServer
 from jobs.errors import ConfigurationError
 from jobs.logs import configure_logs
+from local.api_address import ApiAddress
 from local.broker.delivery import Deliverer
 from local.broker.dispatcher import Dispatcher
 from local.broker.ingress import create_app
@@ -52,7 +53,8 @@ def main(environ: Mapping[str, str]) -> int:
 
 def _listen(settings: BrokerSettings) -> socket.socket:
     try:
-        return socket.create_server((settings.host, settings.port), backlog=1024)
+        family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+        return socket.create_server((settings.host, settings.port), family=family, backlog=1024)
     except OSError as error:
         where = f"{settings.host}:{settings.port}"
         raise ConfigurationError(f"PORT: cannot listen on {where}: {error.strerror}") from None
@@ -62,7 +64,7 @@ async def _serve(
     settings: BrokerSettings, routes: Routes, pings: tuple[Ping, ...], listener: socket.socket
 ) -> None:
     events = EventLog(settings.redis_url)
-    deliverer = Deliverer(f"http://{settings.host}:{settings.port}")
+    deliverer = Deliverer(ApiAddress(settings.host, settings.port).url)
     server = _server(routes, events)
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, server.tell_to_stop)

@@ -143,6 +143,7 @@ def test_a_port_in_use(tmp_path: Path) -> None:
         port = str(server.getsockname()[1])
         with mochi(tmp_path, "up", "--port", port, data_dir=tmp_path / "data") as started:
             assert started.process.wait(60) == 1
+    assert not (tmp_path / "data").exists()
     assert only_line(started.err) == (
         f"error: port {port} of 127.0.0.1 is in use: stop what listens there, or choose another with --port"
     )

@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 import yaml
 
+from local.api_address import ApiAddress
 from tests.servers import free_port
 
 __all__ = ["LocalBroker", "Subscription", "event_headers", "resources", "write_manifests"]
@@ -98,7 +99,7 @@ class LocalBroker:
 
     @property
     def base(self) -> str:
-        return f"http://127.0.0.1:{self._port}"
+        return ApiAddress(self.environ.get("MOCHI_HOST", "127.0.0.1"), self._port).url
 
     @property
     def url(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -232,3 +233,22 @@ def test_a_port_in_use_is_named(tmp_path: Path, redis_url: str) -> None:
         broker.close()
     assert ended.returncode == 1
     assert f"PORT: cannot listen on 127.0.0.1:{port}: Address already in use" in ended.stderr
+
+
+def has_ipv6() -> bool:
+    try:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6):
+            return True
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6 loopback")
+def test_it_listens_on_ipv6(tmp_path: Path, redis_url: str) -> None:
+    broker = LocalBroker(tmp_path, redis_url)
+    broker.environ["MOCHI_HOST"] = "::1"
+    try:
+        assert broker.deploy([]).startswith("http://[::1]:")
+        assert broker.post("test.event", "1") == 202
+    finally:
+        broker.close()
