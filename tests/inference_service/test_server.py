@@ -298,10 +298,6 @@ async def test_kserves_own_routes(
     assert structured.json()["data"]["predictions"][0]["video_url"]
     await free_the_credit(store)
 
-    tensor = {"name": "prompt", "shape": [1], "datatype": "BYTES", "data": ["a red circle"]}
-    v2 = await client.post("/v2/models/mochi-1/infer", json={"inputs": [tensor]})
-    assert {o["name"] for o in v2.json()["outputs"]} == {"video_url", "poster_url", "job"}
-
 
 async def test_nobody_unloads_the_one_model(fast_server: Server) -> None:
     await fast_server.answers(READY, 200)
