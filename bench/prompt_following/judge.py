@@ -61,17 +61,18 @@ def judge(video: Video) -> Seen:
     counts, largest = _parts(labels)
     inside = (labels == largest[:, None, None]) & (labels > 0)
     side = min(video.shape[1:3])
-    area = float(np.median(inside.sum(axis=(1, 2)))) / side**2
     some = np.unique(np.linspace(0, len(video) - 1, _FRAMES).astype(int))
     some = some[largest[some] > 0]
     if not some.size:
         return Seen("none", "none", "none", lightness_of(ground), 0, "none", (0, 0, 0), _rounded(ground))
     inks = _inks(video[some], differs[some], inside[some])
     ink = np.median(inks, axis=0)
+    cover = _cover(video[some], ground, ink, inside[some])
+    area = float(np.median(cover.sum(axis=(1, 2)))) / side**2
     return Seen(
         colour=most([colour_of(rgb) for rgb in inks]),
         direction=direction_of(middles(labels, largest), side),
-        shape=most(shapes_of(_cover(video[some], ground, ink, inside[some]))),
+        shape=most(shapes_of(cover)),
         background=lightness_of(ground),
         objects=_usual(counts) if (labels > 0).mean() < _MOST else -1,
         size="small" if area < _LARGE else "large",
