@@ -1,8 +1,8 @@
 """The schemas of what our manifests hold, as a cluster publishes them: `schemas.json.gz` beside this file.
 
-`python -m tests.manifests.schemas` writes the file anew from the cluster of KUBECONFIG: after a change of
-versions, or for a kind that is new in the manifests. Descriptions are left out, and what a schema does not
-name is refused, as `kubectl --validate=strict` does.
+`python -m tests.manifests.schemas serving=… eventing=… kserve=…`, with the versions that it has, writes the
+file anew from the cluster of KUBECONFIG: after a change of them, or for a kind that is new in the manifests.
+Descriptions are left out, and what a schema does not name is refused, as `kubectl --validate=strict` does.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from __future__ import annotations
 import gzip
 import json
 import subprocess
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -62,7 +63,7 @@ def fetched(kinds: set[tuple[str, str]]) -> dict[str, Any]:
             name = names[f"{version}/{kind}"] = _name(schemas, version, kind)
             for needed in _reached(schemas, name):
                 definitions[needed] = _strict(schemas[needed])
-    return {"versions": _versions(), "kinds": names, "$defs": dict(sorted(definitions.items()))}
+    return {"kinds": names, "$defs": dict(sorted(definitions.items()))}
 
 
 def _published(version: str) -> Mapping[str, Any]:
@@ -134,12 +135,15 @@ def _kubectl(*arguments: str) -> str:
     return done.stdout
 
 
-def main() -> None:
+def main(arguments: Sequence[str]) -> None:
     """Write the file."""
-    text = json.dumps(fetched(kinds_of_the_manifests()), separators=(",", ":"), sort_keys=True)
+    versions = _versions() | dict(text.split("=", 1) for text in arguments)
+    assert versions.keys() == {"kubernetes", "serving", "eventing", "kserve"}, __doc__
+    whole = {"versions": versions, **fetched(kinds_of_the_manifests())}
+    text = json.dumps(whole, separators=(",", ":"), sort_keys=True)
     _FILE.write_bytes(gzip.compress(text.encode(), mtime=0))
     print(f"{_FILE.name}: {_FILE.stat().st_size / 1000:.0f} kB")  # noqa: T201  # a program for a person
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])
