@@ -7,7 +7,7 @@ restart or a failover all leases are extended once, before anything else is done
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeAlias, cast
 
@@ -43,6 +43,10 @@ _REASONS = {
 }
 
 
+class NoFreeConnection(StoreUnavailable):
+    """All connections of this process to Redis were at work for as long as a call waits for one."""
+
+
 class CredentialsRefused(StoreUnavailable):
     """Redis does not know the user, the password or the right to do this."""
 
@@ -62,16 +66,25 @@ def pool_text(settings: Settings) -> str:
 class Server:
     """One Redis, for one event loop. Nothing is sent before the first call."""
 
-    def __init__(self, settings: Settings, script: Script) -> None:
-        """Raises ConfigurationError for a URL that is none."""
+    def __init__(
+        self,
+        settings: Settings,
+        script: Script,
+        connections: int = _CONNECTIONS,
+        wait_seconds: float = _WAIT_SECONDS,
+    ) -> None:
+        """Raises ConfigurationError for a URL that is none.
+
+        `connections`: the most that are open; who finds none free waits for one, for `wait_seconds`.
+        """
         self._script = script
         self._sha = script.sha
         self._pool_text = pool_text(settings)
         try:
             self._pool = BlockingConnectionPool.from_url(
                 settings.redis_url,
-                max_connections=_CONNECTIONS,
-                timeout=_WAIT_SECONDS,
+                max_connections=connections,
+                timeout=wait_seconds,
                 socket_connect_timeout=_CONNECT_SECONDS,
                 socket_timeout=_ANSWER_SECONDS,
                 socket_keepalive=True,
@@ -104,6 +117,17 @@ class Server:
                 raise
             except exceptions.ConnectionError:
                 return await self._run(transition, arguments)
+
+    async def info(self) -> Mapping[str, str]:
+        """What the server says about itself; nothing where it does not. Raises StoreUnavailable."""
+        with _in_our_words():
+            async with self._connection() as connection:
+                try:
+                    text = await _ask(connection, "INFO")
+                except exceptions.NoPermissionError:
+                    return {}
+        lines = (line.partition(":") for line in str(text).splitlines())
+        return {name: value for name, colon, value in lines if colon}
 
     async def read(self, key: str) -> str | None:
         """The text under a key. Raises StoreUnavailable."""
@@ -141,7 +165,16 @@ class Server:
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[AbstractConnection]:
-        connection = await self._pool.get_connection()  # type: ignore[no-untyped-call]  # its decorator has no types
+        try:
+            connection = await self._pool.get_connection()  # type: ignore[no-untyped-call]  # its decorator has no types
+        except exceptions.ConnectionError as error:
+            # The pool's own: it waited. A connection that could not be made has a number of the system's.
+            if isinstance(error.__cause__, TimeoutError) and error.__cause__.errno is None:
+                raise NoFreeConnection(
+                    f"all {self._pool.max_connections} connections of this process to Redis were in use for "
+                    f"{self._pool.timeout:g} s"
+                ) from None
+            raise
         try:
             yield connection
         finally:

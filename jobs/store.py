@@ -11,7 +11,7 @@ one event loop.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from hashlib import sha256
 from math import ceil
 from secrets import token_hex
@@ -103,6 +103,10 @@ class JobStore:
             await self._server.call("ping")
         except CredentialsRefused as error:
             raise ConfigurationError(str(error)) from None
+
+    async def dangers(self) -> tuple[str, ...]:
+        """In what way this Redis may lose jobs, for people; empty where it should not."""
+        return dangers_of(await self._server.info())
 
     # Submitting
 
@@ -375,6 +379,23 @@ class JobStore:
     async def _call(self, transition: str, *arguments: str | int) -> Reply:
         answer = await self._server.call(transition, *arguments)
         return Reply.read(answer, self._settings.pool_limit)
+
+
+def dangers_of(info: Mapping[str, str]) -> tuple[str, ...]:
+    """In what way a Redis that says this about itself may lose jobs."""
+    found = []
+    policy = info.get("maxmemory_policy", "")
+    if policy.startswith("allkeys"):  # the others take only what has a time to live, and nothing here has
+        found.append(
+            f"Redis removes jobs when its memory is full (maxmemory-policy {policy}): set noeviction, "
+            "so that it refuses new ones instead"
+        )
+    if info.get("aof_enabled") == "0":
+        found.append(
+            "Redis keeps no append-only file (appendonly no): the jobs since its last snapshot are lost when "
+            "it ends"
+        )
+    return tuple(found)
 
 
 def _hashed(idempotency: Idempotency | None) -> tuple[str, str]:

@@ -46,7 +46,7 @@ def create_app(wiring: Wiring) -> FastAPI:
     submitter = Submitter(wiring, metrics)
     jobs = JobsRoutes(wiring, submitter)
     results = Results(wiring)
-    health = Health(wiring)
+    health = Health(wiring, warns=True)
     app = _Api(
         title="Mochi Functions",
         version="1",

@@ -131,6 +131,9 @@ class Health(_Model):
     """The process, or what it needs, is well."""
 
     status: str
+    warnings: list[str] = Field(
+        default=[], description="In what way the job store may lose jobs, as it is configured; mostly absent."
+    )
 
 
 class FieldProblem(_Model):

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from redis.asyncio import Redis
 
+from jobs.connection import Server
 from jobs.errors import ConfigurationError, StoreUnavailable
 from jobs.job import Phase
 from jobs.profile import shipped_profile
+from jobs.scripts import transitions
 from jobs.settings import Settings
 from jobs.store import JobStore, Lease, Renewal
 from tests.jobs.store.support import CLOCK, Rig, asked, done, new_job, until
@@ -107,6 +109,48 @@ async def test_a_busy_server(rig: Rig) -> None:
         await asyncio.gather(stuck, return_exceptions=True)
         await rig.redis.config_set("lua-time-limit", "5000")
         await other.aclose()
+
+
+async def test_too_few_connections_are_no_redis_that_is_away(rig: Rig) -> None:
+    server = Server(rig.settings, transitions(), connections=1, wait_seconds=0.2)
+    await server.call("ping")
+    await rig.redis.execute_command("CLIENT", "PAUSE", 1500, "ALL")
+    answers = await asyncio.gather(*(server.call("ping") for _ in range(2)), return_exceptions=True)
+    failed = [answer for answer in answers if isinstance(answer, StoreUnavailable)]
+    assert [str(error) for error in failed] == [
+        "all 1 connections of this process to Redis were in use for 0.2 s"
+    ]
+    await server.close()
+
+
+async def test_a_redis_that_may_lose_jobs_is_told_of(rig: Rig) -> None:
+    def config(policy: str, appendonly: str) -> Awaitable[None]:
+        return rig.redis.config_set(  # type: ignore[no-any-return]  # a plain client
+            "maxmemory-policy", policy, "appendonly", appendonly
+        )
+
+    before = await rig.redis.config_get("maxmemory-policy", "appendonly")
+    try:
+        await config("noeviction", "yes")
+        assert await rig.store.dangers() == ()
+        await config("volatile-lru", "yes")  # nothing of ours has a time to live
+        assert await rig.store.dangers() == ()
+        await config("allkeys-lfu", "no")
+        removes, forgets = await rig.store.dangers()
+        assert "maxmemory-policy allkeys-lfu" in removes
+        assert "append-only" in forgets
+    finally:
+        await config(before["maxmemory-policy"], before["appendonly"])
+
+
+async def test_a_redis_that_says_nothing_of_itself(rig: Rig) -> None:
+    await rig.redis.execute_command("ACL", "SETUSER", "shy", "on", ">word", "~*", "&*", "+@all", "-info")
+    url = rig.settings.redis_url.replace(f":{PASSWORD}@", "shy:word@")
+    store = JobStore.connect(replace(rig.settings, redis_url=url))
+    assert await store.dangers() == ()
+    await store.ping()
+    await store.close()
+    await rig.redis.execute_command("ACL", "DELUSER", "shy")
 
 
 async def test_a_forgotten_script_is_loaded_again(rig: Rig) -> None:
