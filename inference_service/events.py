@@ -21,11 +21,11 @@ from inference_service.http_errors import problem
 from inference_service.predict import SOURCE, Predictor
 from jobs.errors import FieldError, MochiError
 from jobs.job import Delivery, EventKind
+from jobs.job_ids import JOB_ID_RULE, is_job_id
 
 __all__ = ["NotLoaded", "add_events_route"]
 
 _BODY_LIMIT = 64 * 1024  # bytes; our events are a few hundred
-_JOB_ID = re.compile(r"[0-9a-f]{32}")
 #: Redis' scripts count in doubles, and Python refuses thousands of digits.
 _DELIVERY = re.compile(r"[0-9]{1,16}")
 _TYPES = tuple(f"{TYPE_PREFIX}{kind}" for kind in (EventKind.REQUESTED, EventKind.CONTINUED))
@@ -111,9 +111,8 @@ def _wanted(event: Event) -> tuple[str, int]:
     if event.type not in _TYPES:
         faults.append(FieldError("type", f"{event.type[:100]!r} is not handled here", " and ".join(_TYPES)))
     job_id = event.data.get("job_id")
-    if not isinstance(job_id, str) or not _JOB_ID.fullmatch(job_id):
-        rule = "a string of 32 lower-case hexadecimal digits"
-        faults.append(FieldError("data.job_id", "is no job id", rule))
+    if not is_job_id(job_id):
+        faults.append(FieldError("data.job_id", "is no job id", f"a string of {JOB_ID_RULE}"))
     if faults:
         raise InvalidEvent(faults)
     delivery = event.extensions.get("delivery", "")

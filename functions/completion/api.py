@@ -14,10 +14,10 @@ from eventing.events import TYPE_PREFIX, outcome_of
 from functions import problems
 from functions.bodies import read_body
 from functions.health import Health
-from functions.job_ids import is_job_id
 from functions.wiring import Wiring
 from jobs.errors import JobNotFound
 from jobs.job import ResultKind
+from jobs.job_ids import is_job_id
 from jobs.logs import trace_id
 
 __all__ = ["create_app"]

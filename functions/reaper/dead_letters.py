@@ -14,11 +14,11 @@ import structlog
 from eventing.dispatch import dispatch
 from eventing.events import TYPE_PREFIX, Event
 from eventing.payload import json_of
-from functions.job_ids import is_job_id
 from functions.reaper.tick import SOURCE
 from functions.wiring import Wiring
 from jobs.errors import JobNotFound
 from jobs.job import EventKind
+from jobs.job_ids import is_job_id
 from jobs.logs import trace_id
 
 __all__ = ["DeadLetters", "reason_of", "status_code_of"]

@@ -23,6 +23,7 @@ import structlog
 
 from functions.wiring import Wiring
 from jobs.errors import JobNotFound
+from jobs.job_ids import is_job_id
 from jobs.storage import StoredObject
 
 __all__ = ["FOLDERS", "Part", "Sweep"]
@@ -30,7 +31,7 @@ __all__ = ["FOLDERS", "Part", "Sweep"]
 #: Of the bucket, in each of which every job has one.
 FOLDERS = ("videos", "checkpoints")
 
-_FOLDER = re.compile(r"((?:videos|checkpoints)/([0-9a-f]{32})/[^/]+/).+")
+_FOLDER = re.compile(r"((?:videos|checkpoints)/([^/]+)/[^/]+/).+")
 _YOUNG = timedelta(days=1)
 _PAGE, _PAGES = 1000, 10  # objects in memory, and pages of them in one round of the reaper
 
@@ -112,7 +113,8 @@ def _newest(found: Iterable[StoredObject]) -> dict[tuple[str, str], datetime]:
     """The folder and job of each attempt, with the time of the newest object in it."""
     times: dict[tuple[str, str], datetime] = {}
     for stored in found:
-        if match := _FOLDER.fullmatch(stored.key):
+        match = _FOLDER.fullmatch(stored.key)
+        if match and is_job_id(match[2]):
             folder = (match[1], match[2])
             modified = stored.modified or datetime.now(UTC)  # of unknown age: young
             times[folder] = max(times.get(folder, modified), modified)

@@ -10,6 +10,7 @@ from datetime import datetime
 from pydantic import BaseModel, ConfigDict, Field
 
 from jobs.job import Phase, Status
+from jobs.job_ids import JOB_ID_PATTERN, JOB_ID_RULE
 
 __all__ = ["Change", "Download", "Health", "Job", "Page", "Problem"]
 
@@ -76,7 +77,7 @@ class Spec(_Model):
 class Job(_Model):
     """A job: one request for one video."""
 
-    job_id: str = Field(description="32 lower-case hexadecimal digits.", pattern="^[0-9a-f]{32}$")
+    job_id: str = Field(description=f"{JOB_ID_RULE}.", pattern=f"^{JOB_ID_PATTERN}$")
     status: Status
     phase: Phase | None = Field(description="What it is doing; null once it has ended.")
     queue: str

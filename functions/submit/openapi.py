@@ -7,11 +7,12 @@ from typing import Any
 from functions.submit.openapi_parts import answer, content, headers, parameter, problems
 from functions.submit.queries import DEFAULT_LIMIT, MAX_LIMIT
 from jobs.job import Status
+from jobs.job_ids import JOB_ID_PATTERN
 
 __all__ = ["OPERATIONS"]
 
 _JOB_ID = parameter(
-    "job_id", "path", "Anything but an id is a 404.", {"type": "string", "pattern": "^[0-9a-f]{32}$"}
+    "job_id", "path", "Anything but an id is a 404.", {"type": "string", "pattern": f"^{JOB_ID_PATTERN}$"}
 )
 _TRACE = parameter(
     "traceparent", "header", "W3C trace context; stored with the job and sent on.", {"type": "string"}

@@ -5,11 +5,11 @@ from __future__ import annotations
 import structlog
 
 from eventing.dispatch import dispatch
-from functions.job_ids import new_job_id
 from functions.submit.metrics import Metrics
 from functions.submit.profiles import Profiles
 from functions.wiring import Wiring
 from jobs.errors import InvalidRequest
+from jobs.job_ids import new_job_id
 from jobs.logs import trace_id
 from jobs.request import draw_seed, parse_request, resolve
 from jobs.store import Idempotency, NewJob, Submission

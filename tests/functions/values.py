@@ -5,23 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from jobs.job import Artifact, Attempt, Change, Job, JobError, Milestone, Phase, Status
-from jobs.request import VideoSpec
+from tests.specs import spec
 
 JOB_ID = "0" * 31 + "1"
 T0 = 1_767_323_045_000_006  # 2026-01-02T03:04:05.000006Z
 
-SPEC = VideoSpec(
-    prompt="a red circle — moving right",
-    negative_prompt="",
-    width=848,
-    height=480,
-    num_frames=7,
-    fps=30,
-    num_inference_steps=24,
-    guidance_scale=4.5,
-    seed=1,
-    queue="short-low",
-    deadline="2030-01-01T00:00:00Z",
+SPEC = spec(
+    width=848, height=480, num_inference_steps=24, guidance_scale=4.5, seed=1, deadline="2030-01-01T00:00:00Z"
 )
 
 WAITING = Job(

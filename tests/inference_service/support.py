@@ -10,22 +10,12 @@ from collections.abc import Callable
 from inference_service.pipeline import Frames, Latents, VideoPipeline
 from jobs.job import Job, Phase, Status
 from jobs.request import VideoSpec
+from tests.specs import spec
 
 __all__ = ["SPEC", "Proxy", "Seen", "generate", "job"]
 
 #: A small job for the tiny model.
-SPEC = VideoSpec(
-    prompt="a red circle moving right",
-    negative_prompt="",
-    width=32,
-    height=32,
-    num_frames=7,
-    fps=30,
-    num_inference_steps=2,
-    guidance_scale=3.5,
-    seed=7,
-    queue="short-low",
-)
+SPEC = spec(width=32, height=32, num_inference_steps=2)
 
 
 def job(spec: VideoSpec = SPEC) -> Job:

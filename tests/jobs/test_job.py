@@ -25,18 +25,13 @@ from jobs.job import (
     rfc3339,
 )
 from jobs.request import VideoSpec
+from tests.specs import spec
 
-SPEC = VideoSpec(
+SPEC = spec(
     prompt="ein roter Kreis 🎈",
-    negative_prompt="",
-    width=64,
-    height=64,
     num_frames=61,
-    fps=30,
     num_inference_steps=24,
-    guidance_scale=3.5,
     seed=2**53 - 1,
-    queue="short-low",
     deadline="2030-01-31T12:00:00Z",
 )
 JOB = Job(

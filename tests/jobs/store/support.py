@@ -11,26 +11,15 @@ from typing import Any
 from redis.asyncio import Redis
 
 from jobs.job import Artifact, Delivery, EventKind, Job, JobError, Outcome, ResultKind
-from jobs.request import VideoSpec
 from jobs.settings import Settings
 from jobs.store import Idempotency, JobStore, Lease, NewJob, Submission
+from tests.specs import spec
 
 __all__ = ["CLOCK", "SPEC", "T0", "Rig", "done", "failed", "new_job", "until", "video"]
 
 CLOCK = "return tonumber(redis.call('GET', 'now') or 0)"
 T0 = 1_767_323_045_000_006  # 2026-01-02T03:04:05.000006Z
-SPEC = VideoSpec(
-    prompt="a red circle — moving right",
-    negative_prompt="",
-    width=64,
-    height=64,
-    num_frames=7,
-    fps=30,
-    num_inference_steps=8,
-    guidance_scale=3.5,
-    seed=2**53 - 1,
-    queue="short-low",
-)
+SPEC = spec(seed=2**53 - 1)
 
 
 def new_job(
