@@ -1,4 +1,4 @@
-"""Keeps the checkpoints of one lease durable, in the background, and finds the one to go on from.
+"""Keeps the checkpoints of one lease durable, in the background.
 
 A checkpoint is written to the scratch volume, then to the object store, and only then does the job point
 to it. One is saved at a time; of those that come meanwhile only the newest is. While the object store is
@@ -15,11 +15,12 @@ from pathlib import PurePosixPath
 
 import structlog
 
-from inference_service.checkpoints import Identity, Unusable, latents_from, latents_to
+from inference_service.checkpoints import Identity, latents_to
 from inference_service.job_files import JobFiles
 from inference_service.metrics import CHECKPOINT_BYTES, CHECKPOINT_SECONDS
 from inference_service.pace import Pace
 from inference_service.pipeline import Latents
+from inference_service.resuming import NAME, Resuming, local_name
 from jobs.errors import StorageUnavailable, StoreUnavailable
 from jobs.storage import VideoStorage
 from jobs.store import JobStore, Lease
@@ -27,9 +28,7 @@ from jobs.store import JobStore, Lease
 __all__ = ["Saver", "folder_of", "is_full"]
 
 _CONTENT_TYPE = "application/octet-stream"
-_NAME = "latents.safetensors"
 _SLOW = 2.0  # seconds of the last save, after which the object store is taken to be away
-_LEAST_READS = 3  # that fail before a checkpoint is given up: a process may sleep through its patience
 
 
 def folder_of(job_id: str) -> str:
@@ -63,7 +62,7 @@ class Saver:
         self._task: asyncio.Task[None] | None = None
         self._pointed = lease.checkpoint_key  # what the job points to
         self._closed = False
-        self._unusable = ""  # the checkpoint that the job pointed to, where it was found to be of no use
+        self._resuming = Resuming(lease, identity, storage, files, clock)
         self._excused = False  # whether the record says that the object store is away
         self._local = True  # whether the scratch volume takes them
         #: The step that the next attempt can go on from; None: this lease has brought it no further.
@@ -132,13 +131,13 @@ class Saver:
         lease, began = self._lease, self._clock()
         # A folder for each step: what the object store removes is a folder.
         folder = f"{folder_of(lease.job.id)}{lease.attempt}-{lease.token}"
-        key = f"{folder}/step-{latents.step}/{_NAME}"
+        key = f"{folder}/step-{latents.step}/{NAME}"
         content = latents_to(latents, self._identity)
         await asyncio.to_thread(self._write_here, key, content)
         if await self._is_behind(latents):
             return
         await asyncio.to_thread(self._storage.put, key, content, _CONTENT_TYPE)
-        if not await self._store.checkpoint(lease, key, latents.step, self._unusable):
+        if not await self._store.checkpoint(lease, key, latents.step, self._resuming.unusable):
             self._log.warning("checkpoint_refused", step=latents.step, reason="the lease is lost")
             self.close()
             return
@@ -155,11 +154,11 @@ class Saver:
         It stays, and whoever comes next goes on from it, if it is still there. Raises StorageUnavailable.
         """
         key, there = self._lease.checkpoint_key, self._lease.checkpoint_step
-        if key is None or key == self._unusable or latents.step >= there:
+        if key is None or key == self._resuming.unusable or latents.step >= there:
             return False
         await self.excuse(latents.step)
         if await asyncio.to_thread(self._storage.head, key) is None:
-            self._unusable = key
+            self._resuming.unusable = key
             return False
         self.kept = there
         self._log.info("checkpoint_behind", step=latents.step, kept=there)
@@ -168,11 +167,11 @@ class Saver:
     def _write_here(self, key: str, content: bytes) -> None:
         if not self._local:
             return
-        job_id, kept = self._lease.job.id, [_name(key)]
+        job_id, kept = self._lease.job.id, [local_name(key)]
         if self._pointed is not None:
-            kept.append(_name(self._pointed))
+            kept.append(local_name(self._pointed))
         try:
-            self._files.write(job_id, _name(key), content)
+            self._files.write(job_id, local_name(key), content)
         except OSError as error:
             self._local = False  # said once
             consequence = "checkpoints are in the object store alone"
@@ -183,78 +182,10 @@ class Saver:
 
     def _forget(self, before: str | None, key: str) -> None:
         """The checkpoint that the job points to no more."""
-        self._files.keep_only(self._lease.job.id, [_name(key)])
+        self._files.keep_only(self._lease.job.id, [local_name(key)])
         if before is not None and before != key:
             self._storage.delete_prefix(f"{PurePosixPath(before).parent}/")
 
-    # Going on
-
     async def load(self, patience: float, stop: Callable[[], object]) -> Latents | None:
-        """What to go on from; None: nothing, so the work begins at its first step.
-
-        That is the job's checkpoint, or one of more steps that this volume has (an attempt here may have had
-        no object store). While the object store is away it is asked again for `patience` seconds, and `stop`
-        is called before each turn: it may raise.
-        """
-        lease = self._lease
-        found = await asyncio.to_thread(self._newest_here)
-        behind = found is None or found.step < lease.checkpoint_step
-        if lease.checkpoint_key is not None and behind:
-            found = await self._fetched(lease.checkpoint_key, patience, stop) or found
-        if found is not None:
-            self._log.info("resumed", step=found.step, of=lease.job.spec.num_inference_steps)
-        return found
-
-    async def _fetched(self, key: str, patience: float, stop: Callable[[], object]) -> Latents | None:
-        failures, give_up_at = 0, 0.0
-        while True:
-            stop()
-            try:
-                return await asyncio.to_thread(self._read, key)
-            except Unusable as unusable:
-                self._unusable = key
-                self._log.warning("checkpoint_ignored", key=key, reason=str(unusable))
-                return None
-            except StorageUnavailable as error:
-                failures += 1
-                if failures == 1:
-                    give_up_at = self._clock() + patience
-                    await self.excuse(0)
-                elif failures >= _LEAST_READS and self._clock() > give_up_at:
-                    self._log.warning("checkpoint_ignored", key=key, reason=str(error))
-                    return None
-                await asyncio.sleep(1)
-
-    def _newest_here(self) -> Latents | None:
-        """Of those on the scratch volume the one with the most steps."""
-        found: Latents | None = None
-        for name in self._files.names(self._lease.job.id):
-            content = self._files.read(self._lease.job.id, name) if name.endswith(_NAME) else None
-            if content is None:
-                continue
-            try:
-                latents = self._checked(content)
-            except Unusable as unusable:
-                self._log.warning("local_checkpoint_ignored", name=name, reason=str(unusable))
-                continue
-            if found is None or latents.step > found.step:
-                found = latents
-        return found
-
-    def _read(self, key: str) -> Latents:
-        try:
-            content = b"".join(self._storage.read(key))
-        except KeyError:
-            raise Unusable("it is gone") from None
-        return self._checked(content)
-
-    def _checked(self, content: bytes) -> Latents:
-        latents = latents_from(content, self._identity)
-        if not 0 < latents.step <= self._lease.job.spec.num_inference_steps:
-            raise Unusable(f"its step is {latents.step}")
-        return latents
-
-
-def _name(key: str) -> str:
-    """A checkpoint's name on the scratch volume: it holds the token, as its key does."""
-    return "-".join(PurePosixPath(key).parts[-3:])
+        """See Resuming.load. While the object store is away, the record says so."""
+        return await self._resuming.load(patience, stop, lambda: self.excuse(0))

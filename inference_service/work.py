@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from contextvars import copy_context
 from dataclasses import asdict, dataclass
 from functools import partial
-from pathlib import Path
 from typing import TypeVar
 
 import structlog
@@ -32,20 +31,16 @@ from inference_service.pipeline import (
 )
 from inference_service.saver import Saver, is_full
 from inference_service.tools import Tools
+from inference_service.uploading import UPLOAD_PATIENCE, Files, Upload, growing_pauses
 from jobs.errors import InvalidRequest, StorageUnavailable
-from jobs.job import Artifact, JobError, Outcome, Phase, ResultKind
+from jobs.job import JobError, Outcome, Phase, ResultKind
 from jobs.profile import Profile
 from jobs.request import VideoSpec, parse_request
-from jobs.storage import StoredObject
 from jobs.store import Lease
 
-__all__ = ["UPLOAD_PATIENCE", "Work", "growing_pauses"]
+__all__ = ["UPLOAD_PATIENCE", "Limits", "Work", "check_spec", "growing_pauses"]
 
 T = TypeVar("T")
-
-#: Seconds for which an upload is tried again while the object store is away: a restart takes seconds, a
-#: failover minutes. After that the job fails, for its video would keep the GPU from the others.
-UPLOAD_PATIENCE = 600.0
 
 #: Seconds for which a checkpoint is asked for while the object store is away, before the job starts over.
 _LOAD_PATIENCE = 60.0
@@ -57,21 +52,6 @@ _SAVE_PATIENCE = 10.0
 _LAST_PATIENCE = 3.0
 
 _FRAMES = "frames.safetensors"  # on the scratch volume
-
-
-async def growing_pauses(longest: float = 5.0) -> AsyncIterator[None]:
-    """Sleep before every turn but the first: 0.25 s, 0.5 s, 1 s and so on up to `longest`."""
-    pause = 0.25
-    while True:
-        yield
-        await asyncio.sleep(pause)
-        pause = min(pause * 2, longest)
-
-
-@dataclass(frozen=True)
-class _Files:
-    video: Path
-    poster: Path
 
 
 @dataclass(frozen=True)
@@ -109,7 +89,10 @@ class Work:
                 latents = self._denoised_latents = await self._denoised()
                 frames = await self._on_gpu(lambda: self._decode(latents))
             files = await self._on_gpu(lambda: self._encode(frames))
-            artifact = await self._upload(files)
+            self.clock.enter(Phase.UPLOADING)
+            self._keeper.announce(Phase.UPLOADING, self._steps)
+            upload = Upload(self._lease, self._tools, self._stop_if_told, self._outage)
+            artifact = await upload.run(files)
         except Stop as stop:
             if stop.reason is StopReason.SHUTDOWN:
                 await self._keep_last()
@@ -224,10 +207,10 @@ class Work:
             self._log.warning(event, reason=error.strerror, consequence="the decoded frames are not kept")
         return frames
 
-    def _encode(self, frames: Frames) -> _Files:
+    def _encode(self, frames: Frames) -> Files:
         """In the GPU's thread."""
         self.entered(Phase.ENCODING, self._steps)
-        files = _Files(self._folder / "video.mp4", self._folder / "poster.jpg")
+        files = Files(self._folder / "video.mp4", self._folder / "poster.jpg")
         try:
             self._write(frames, files)
         except OSError as error:
@@ -237,36 +220,15 @@ class Work:
             self._write(frames, files)
         return files
 
-    def _write(self, frames: Frames, files: _Files) -> None:
+    def _write(self, frames: Frames, files: Files) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
         write_video(frames, files.video, self._spec.fps, self._keeper.check)
         write_poster(frames, files.poster)
 
-    async def _upload(self, files: _Files) -> Artifact:
-        self.clock.enter(Phase.UPLOADING)
-        self._keeper.announce(Phase.UPLOADING, self._steps)
-        lease = self._lease
-        folder = f"videos/{lease.job.id}/{lease.attempt}-{lease.token}"
-        video, poster = await asyncio.gather(
-            self._put(f"{folder}/video.mp4", files.video, "video/mp4"),
-            self._put(f"{folder}/poster.jpg", files.poster, "image/jpeg"),
-        )
-        return Artifact(video.key, video.s3_url, video.etag, video.bytes, poster.key)
-
-    async def _put(self, key: str, path: Path, content_type: str) -> StoredObject:
-        give_up_at = self._tools.clock() + UPLOAD_PATIENCE
-        async for _ in growing_pauses():
-            self._stop_if_told()
-            try:
-                return await asyncio.to_thread(self._tools.storage.put, key, path, content_type)
-            except StorageUnavailable as error:
-                if self._tools.clock() > give_up_at:
-                    raise
-                await self._saver.excuse(self._steps)
-                self._log.warning("upload_retried", key=key, reason=str(error))
-        raise AssertionError("the pauses never end")
-
     # Ends
+
+    async def _outage(self) -> None:
+        await self._saver.excuse(self._steps)
 
     def _stop_if_told(self) -> None:
         if (reason := self._keeper.reason) is not None:

@@ -16,7 +16,7 @@ def test_a_new_one_is_one_and_another_each_time() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "a" * 31, "a" * 33, "A" * 32, "g" * 32, "a" * 32 + "\n", "١" * 32, None, 7]
+    "text", ["", "a" * 31, "a" * 33, "A" * 32, "g" * 32, "a" * 32 + "\n", "\u0661" * 32, None, 7]
 )
 def test_what_is_none(text: object) -> None:
     assert not is_job_id(text)
