@@ -31,7 +31,7 @@ def test_the_schemas_are_those_of_what_the_manifests_hold() -> None:
         ("InferenceService", "mochi-1", "spec.predictor.maxReplicas", "2"),
         ("InferenceService", "mochi-1", "spec.predictor.containers.0.imag", "x"),
         ("Service", "completion", "spec.template.spec.containers.0.readinessProbe.period", 1),
-        ("Trigger", "completion", "spec.delivery", {"retries": 3}),
+        ("Trigger", "completion", "spec.delivery", {"retry": "thrice"}),
         ("Broker", "default", "spec.delivery.backoffPolicy", 3),
         ("PingSource", "reaper", "spec.cron", "* * * * *"),
         ("StatefulSet", "redis", "spec.template.spec.containers.0.ports.0.containerPort", "http"),
