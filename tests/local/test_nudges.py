@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
 import signal
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from local.nudges import Nudges
-from mochi import Client, Retry
+from mochi import Client
 from tests.local.broker.recorder import Recorder
 from tests.local.real_up import holders, mochi, until
 
@@ -31,10 +32,12 @@ async def test_nobody_there_is_no_error_and_an_end_does_not_wait() -> None:
         nudges.begin()
 
 
+@pytest.mark.timeout(300)
 def test_a_job_goes_on_although_no_clock_asks_the_reaper(tmp_path: Path) -> None:
+    """Its event is answered with nothing while its dead predictor's lease lives, and is gone then."""
     manifests = tmp_path / "knative"
     shutil.copytree(ROOT / "knative" / "base", manifests, ignore=shutil.ignore_patterns("*ping*"))
-    settings = {"MOCHI_MANIFESTS": str(manifests), "MOCHI_LEASE_SECONDS": "3"}
+    settings = {"MOCHI_MANIFESTS": str(manifests), "MOCHI_LEASE_SECONDS": "20"}
     data = tmp_path / "data"
     with mochi(tmp_path / "first", data_dir=data, settings=settings) as up, Client(up.url) as client:
         up.ready()
@@ -42,13 +45,7 @@ def test_a_job_goes_on_although_no_clock_asks_the_reaper(tmp_path: Path) -> None
         next(event for event in client.watch(job.id) if event.phase == "denoising")
         up.end(signal.SIGKILL)
         until(lambda: not holders(data))
-    with (
-        mochi(tmp_path / "second", data_dir=data, settings=settings) as up,
-        Client(up.url, retry=Retry(attempts=10, reconnects=100)) as client,
-    ):
+    with mochi(tmp_path / "second", data_dir=data, settings=settings) as up, Client(up.url) as client:
         up.ready()
-        assert client.wait(job.id, timeout=90).status == "completed"
-        again = client.submit("another circle", **LONG)
-        next(event for event in client.watch(again.id) if event.phase == "denoising")
-        os.kill(up.pid("predictor"), signal.SIGKILL)
-        assert client.wait(again.id, timeout=90).status == "completed"
+        assert client.wait(job.id, timeout=120).status == "completed"
+        assert up.end() == 0

@@ -34,8 +34,14 @@ def told() -> list[str]:
 
 
 @pytest.fixture
-async def supervisor(warden: Warden, told: list[str]) -> AsyncIterator[Supervisor]:
-    supervisor = Supervisor(warden, told.append, pause=lambda: GrowingPause(first=0.01))
+def back() -> list[str]:
+    """The programs that are ready again."""
+    return []
+
+
+@pytest.fixture
+async def supervisor(warden: Warden, told: list[str], back: list[str]) -> AsyncIterator[Supervisor]:
+    supervisor = Supervisor(warden, told.append, pause=lambda: GrowingPause(first=0.01), again=back.append)
     yield supervisor
     await supervisor.stop([])
 
@@ -62,9 +68,10 @@ async def test_what_no_order_names_is_stopped_last(supervisor: Supervisor, stage
 
 
 async def test_one_that_dies_is_started_again_after_a_pause_that_grows(
-    supervisor: Supervisor, stage: Stage, told: list[str]
+    supervisor: Supervisor, stage: Stage, told: list[str], back: list[str]
 ) -> None:
     await supervisor.start([stage.program("broker")])
+    assert back == []
     for deaths in (1, 2, 3):
         os.kill(stage.notes("ready")[-1][2], signal.SIGKILL)
         await eventually(lambda n=deaths: len([t for t in told if "ready again" in t]) == n)  # type: ignore[misc]  # mypy knows no default of a lambda
@@ -78,6 +85,7 @@ async def test_one_that_dies_is_started_again_after_a_pause_that_grows(
         )
     ]
     assert supervisor.pid("broker") == stage.notes("ready")[-1][2]
+    assert back == ["broker"] * 3
 
 
 async def test_one_that_cannot_start_is_named_with_its_log_and_its_reason(
