@@ -66,6 +66,14 @@ class Resuming:
             self._log.info("resumed", step=found.step, of=lease.job.spec.num_inference_steps)
         return found
 
+    def read(self, key: str) -> Latents:
+        """A checkpoint in the object store. Blocks. Raises Unusable, StorageUnavailable."""
+        try:
+            content = b"".join(self._storage.read(key))
+        except KeyError:
+            raise Unusable("it is gone") from None
+        return self._checked(content)
+
     async def _fetched(
         self, key: str, patience: float, stop: Callable[[], object], away: Callable[[], Awaitable[None]]
     ) -> Latents | None:
@@ -73,7 +81,7 @@ class Resuming:
         while True:
             stop()
             try:
-                return await asyncio.to_thread(self._read, key)
+                return await asyncio.to_thread(self.read, key)
             except Unusable as unusable:
                 self.unusable = key
                 self._log.warning("checkpoint_ignored", key=key, reason=str(unusable))
@@ -103,13 +111,6 @@ class Resuming:
             if found is None or latents.step > found.step:
                 found = latents
         return found
-
-    def _read(self, key: str) -> Latents:
-        try:
-            content = b"".join(self._storage.read(key))
-        except KeyError:
-            raise Unusable("it is gone") from None
-        return self._checked(content)
 
     def _checked(self, content: bytes) -> Latents:
         latents = latents_from(content, self._identity)

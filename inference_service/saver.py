@@ -15,7 +15,7 @@ from pathlib import PurePosixPath
 
 import structlog
 
-from inference_service.checkpoints import Identity, latents_to
+from inference_service.checkpoints import Identity, Unusable, latents_to
 from inference_service.job_files import JobFiles
 from inference_service.metrics import CHECKPOINT_BYTES, CHECKPOINT_SECONDS
 from inference_service.pace import Pace
@@ -151,13 +151,17 @@ class Saver:
     async def _is_behind(self, latents: Latents) -> bool:
         """Whether the job has a checkpoint of more steps, which could not be read when this work began.
 
-        It stays, and whoever comes next goes on from it, if it is still there. Raises StorageUnavailable.
+        It stays, and whoever comes next goes on from it, if it can be read by now. Raises StorageUnavailable
+        where it still cannot: then this work goes on, and passes it one day.
         """
         key, there = self._lease.checkpoint_key, self._lease.checkpoint_step
         if key is None or key == self._resuming.unusable or latents.step >= there:
             return False
         await self.excuse(latents.step)
-        if await asyncio.to_thread(self._storage.head, key) is None:
+        try:
+            await asyncio.to_thread(self._resuming.read, key)
+        except Unusable as unusable:
+            self._log.warning("checkpoint_ignored", key=key, reason=str(unusable))
             self._resuming.unusable = key
             return False
         self.kept = there

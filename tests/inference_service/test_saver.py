@@ -50,10 +50,6 @@ class Away(MemoryVideoStorage):
         self._fail()
         return super().read(key, start, end)
 
-    def head(self, key: str) -> StoredObject | None:
-        self._fail()
-        return super().head(key)
-
 
 class Slow(MemoryVideoStorage):
     """Takes an object when it is told to."""
