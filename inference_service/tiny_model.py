@@ -1,8 +1,8 @@
-"""The built-in tiny Mochi: its sizes, its words, and the folder that it is kept in.
+"""The built-in tiny Mochi: the trained one that ships with the package, else one with random weights.
 
-It has the classes of the real model with random (seeded) weights, and is loaded the same way as any
-diffusers folder. It is written once, at the first start, below the scratch folder; how its classes are
-built is the adapter's business (`mochi_pipeline.py`).
+Either has the classes of the real model and is loaded the same way as any diffusers folder. The random
+one is written once, at the first start, below the scratch folder; how its classes are built is the
+adapter's business (`mochi_pipeline.py`), and how the other was trained is that of `training/`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ from typing import Any
 
 from inference_service.scratch import locked
 
-__all__ = ["TINY_MOCHI", "ModelParts", "tiny_model_folder"]
+__all__ = ["TINY_MOCHI", "TRAINED", "ModelParts", "tiny_model_folder"]
+
+#: The trained model's diffusers folder, where the package has it.
+TRAINED = Path(__file__).parent / "models" / "tiny-mochi"
 
 
 @dataclass(frozen=True)
@@ -89,14 +92,18 @@ TINY_MOCHI = ModelParts(
 )
 
 
-def tiny_model_folder(scratch_dir: Path, build: Callable[[ModelParts, Path], None]) -> Path:
-    """The tiny model's diffusers folder below `scratch_dir`, written now if it is not whole.
+def tiny_model_folder(
+    scratch_dir: Path, build: Callable[[ModelParts, Path], None], trained: Path = TRAINED
+) -> Path:
+    """The folder `trained` if it is there, else a random model's below `scratch_dir`, written if need be.
 
     The name holds a digest of the model, so that another version of it is another folder. A folder
     appears whole, by one rename; one whose files do not match its list (a torn disk, a deleted file) is
     built again. Several processes may do this at once: one builds, the others wait.
     Raises OSError where the folder cannot be written.
     """
+    if (trained / "model_index.json").is_file():
+        return trained
     models = scratch_dir / "models"
     folder = models / f"tiny-mochi-{TINY_MOCHI.digest()}"
     with locked(scratch_dir):

@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def model_scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A scratch folder that has the tiny model: it is built once for all tests."""
+    """A scratch folder that has the tiny model with random weights: it is built once for all tests."""
     from inference_service.mochi_pipeline import build_model
     from inference_service.tiny_model import tiny_model_folder
 
     scratch = tmp_path_factory.mktemp("scratch")
-    tiny_model_folder(scratch, build_model)
+    tiny_model_folder(scratch, build_model, trained=scratch / "none")
     return scratch
 
 

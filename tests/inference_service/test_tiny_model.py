@@ -26,10 +26,18 @@ class Builder:
         (folder / "model_index.json").write_text(json.dumps({"seed": parts.seed}))
 
 
+def test_the_trained_model_is_taken_where_it_is_there(tmp_path: Path) -> None:
+    trained = tmp_path / "trained"
+    trained.mkdir()
+    (trained / "model_index.json").write_text("{}")
+    assert tiny_model_folder(tmp_path, build := Builder(), trained) == trained
+    assert build.calls == 0
+
+
 def test_is_built_once(tmp_path: Path) -> None:
     build = Builder()
-    folder = tiny_model_folder(tmp_path, build)
-    assert tiny_model_folder(tmp_path, build) == folder
+    folder = tiny_model_folder(tmp_path, build, tmp_path / "none")
+    assert tiny_model_folder(tmp_path, build, tmp_path / "none") == folder
     assert build.calls == 1
     assert (folder / "vae" / "weights").read_text() == "weights"
 
@@ -37,7 +45,7 @@ def test_is_built_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize("damage", ["cut", "removed", "unlisted"])
 def test_a_torn_folder_is_built_again(tmp_path: Path, damage: str) -> None:
     build = Builder()
-    folder = tiny_model_folder(tmp_path, build)
+    folder = tiny_model_folder(tmp_path, build, tmp_path / "none")
     match damage:
         case "cut":
             (folder / "vae" / "weights").write_text("wei")
@@ -45,20 +53,20 @@ def test_a_torn_folder_is_built_again(tmp_path: Path, damage: str) -> None:
             (folder / "vae" / "weights").unlink()
         case "unlisted":
             (folder / "files.json").write_text('{"vae/')
-    assert tiny_model_folder(tmp_path, build) == folder
+    assert tiny_model_folder(tmp_path, build, tmp_path / "none") == folder
     assert build.calls == 2
     assert (folder / "vae" / "weights").read_text() == "weights"
 
 
 def test_a_failed_build_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="disk full"):
-        tiny_model_folder(tmp_path, Builder(OSError("disk full")))
+        tiny_model_folder(tmp_path, Builder(OSError("disk full")), tmp_path / "none")
     assert list((tmp_path / "models").iterdir()) == []
 
 
 def test_several_processes_may_start_at_once(tmp_path: Path) -> None:
     with ThreadPoolExecutor(4) as pool:
-        folders = set(pool.map(lambda _: tiny_model_folder(tmp_path, Builder()), range(4)))
+        folders = set(pool.map(lambda _: tiny_model_folder(tmp_path, Builder(), tmp_path / "none"), range(4)))
     (folder,) = folders
     assert list((tmp_path / "models").iterdir()) == [folder]
 
