@@ -37,6 +37,7 @@ class Broker:
         self._predict, self._completion, self._dead_letters = predict, completion, dead_letters
         self._process = Process("broker")
         self.in_flight = 0
+        self._deaf_until = 0.0
 
     async def accept(self, event: Event) -> None:
         """Raises PublishFailed, also where it has taken the event."""
@@ -57,6 +58,11 @@ class Broker:
         if faults.happens("broker dies"):
             scene.kill(self._process, "and forgets its events")
             self._process, self.in_flight = Process("broker"), 0
+        if faults.happens("a Trigger is gone for a while"):
+            self._deaf_until = scene.loop.time() + faults.between(100, 5000)
+            scene.log.say("broker", f"HAS NO TRIGGER for work until {self._deaf_until:.3f}")
+        if scene.loop.time() < self._deaf_until and event.type.removeprefix(TYPE_PREFIX) in _WORK:
+            return
         if faults.happens("broker loses an event"):
             scene.log.say("broker", f"LOSES {event.id}")
             return
@@ -85,15 +91,21 @@ class Broker:
         scene = self._scene
         seconds = scene.random.uniform(0, 0.1)
         if scene.faults.happens("broker is slow"):
-            seconds = scene.faults.between(1, 200)
+            seconds = scene.faults.between(1, scene.random.choice((30, 200)))
         await asyncio.sleep(seconds)
 
     async def _try(self, subscriber: Subscriber, event: Event) -> tuple[int, str]:
         """The last status, 0: none, and the last body."""
-        status, why = 0, "no answer"
+        status, why, broken = 0, "no answer", False
         for turn in range(_TRIES):
             if turn:
                 await asyncio.sleep(2.0**turn)
+            if subscriber == self._predict and (
+                broken or self._scene.faults.happens("subscriber fails with 5xx")
+            ):
+                status, why = 503, "broken"
+                broken = broken or self._scene.random.random() < 0.5  # and stays so
+                continue
             status, why = await self._post(subscriber, event)
             if 200 <= status < 300 or (400 <= status < 500 and status not in _RETRY):
                 break
@@ -101,10 +113,8 @@ class Broker:
 
     async def _post(self, subscriber: Subscriber, event: Event) -> tuple[int, str]:
         scene, gone = self._scene, asyncio.Event()
-        if subscriber == self._predict:
-            for kind, status in (("subscriber refuses with 4xx", 422), ("subscriber fails with 5xx", 503)):
-                if scene.faults.happens(kind):
-                    return status, kind
+        if subscriber == self._predict and scene.faults.happens("subscriber refuses with 4xx"):
+            return 422, "refused"
         cut = scene.faults.happens("broker gives up waiting")
         try:
             answer = await asyncio.wait_for(

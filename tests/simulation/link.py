@@ -29,24 +29,20 @@ QUEUES = ("first", "second")
 _FIELDS = (
     "status", "queue", "seq", "token", "lease_until", "result", "result_token", "delivery", "since",
     "checkpoint", "checkpoint_step", "cancel", "deadline", "s3_url", "etag", "bytes", "attempt", "reissues",
-    "strikes",
+    "strikes", "unkept",
 )  # fmt: skip
-_LOOK = """
-local seen = { redis.call('ZRANGE', 'credits:POOL', 0, -1, 'WITHSCORES'),
-  redis.call('HGET', 'pool:POOL', 'paused_until') or '0', redis.call('ZRANGE', 'outbox:POOL', 0, -1) }
-for _, queue in ipairs({ QUEUES }) do
-  seen[#seen + 1] = redis.call('ZRANGE', 'backlog:' .. queue, 0, -1)
-  seen[#seen + 1] = redis.call('ZRANGE', 'delayed:' .. queue, 0, -1)
-end
-for _, id in ipairs(ARGV) do seen[#seen + 1] = redis.call('HMGET', 'job:' .. id, FIELDS) end
-return seen
+_LOOK = (
+    ("ZRANGE", f"credits:{POOL}", "0", "-1", "WITHSCORES"),
+    ("HGET", f"pool:{POOL}", "paused_until"),
+    ("ZRANGE", f"outbox:{POOL}", "0", "-1"),
+    *(("ZRANGE", f"{place}:{queue}", "0", "-1") for place in ("backlog", "delayed") for queue in QUEUES),
+)
+_COPY = """
+redis.call('SELECT', ARGV[2])
+redis.call('FLUSHDB')
+redis.call('SELECT', ARGV[1])
+for _, key in ipairs(redis.call('KEYS', '*')) do redis.call('COPY', key, key, 'DB', ARGV[2]) end
 """
-for _name, _text in (
-    ("POOL", POOL),
-    ("QUEUES", ", ".join(f"'{queue}'" for queue in QUEUES)),
-    ("FIELDS", ", ".join(f"'{name}'" for name in _FIELDS)),
-):
-    _LOOK = _LOOK.replace(_name, _text)
 
 
 @dataclass(frozen=True)
@@ -72,6 +68,7 @@ class Record:
     attempt: int = 0
     reissues: int = 0
     strikes: int = 0
+    unkept: str = ""
 
     @property
     def terminal(self) -> bool:
@@ -117,10 +114,12 @@ class Link:
         self._socket.connect(os.fspath(path))
         self._reader = hiredis.Reader(encoding="utf-8", errors="replace")
         self.ask("AUTH", PASSWORD)
-        self._look = Script(_LOOK)
-        self._script = transitions(CLOCK)
-        self.load(self._script)
-        self.ask("SCRIPT", "LOAD", self._look.text)
+        self._sha = ""
+        self.load(transitions(CLOCK))
+        self._look = b"".join(map(_packed, _LOOK))
+        self._looks: dict[str, bytes] = {}  # a job's
+        self._records: dict[str, tuple[list[Any], Record]] = {}  # a job's, as it was seen last
+        self._last: tuple[list[Any], Seen] = ([], Seen())
         self.run_id = 0
 
     def close(self) -> None:
@@ -129,35 +128,48 @@ class Link:
 
     def load(self, script: Script) -> None:
         """Use this script from now on."""
-        self._script = script
-        if (answer := self.ask("SCRIPT", "LOAD", script.text)) != script.sha:
+        self._sha = script.sha
+        if (answer := self.ask("SCRIPT", "LOAD", script.text)) != self._sha:
             raise AssertionError(f"the script is refused: {answer}")
 
     def flush(self) -> None:
         """Forget all data; a new server."""
         self.ask("FLUSHALL")
+        self._looks, self._records = {}, {}
+        self._last = ([], Seen())
         self.run_id = 1
 
-    def call(self, now_us: int, arguments: Sequence[str | int], jobs: Sequence[str]) -> tuple[Any, Seen]:
-        """Run a transition, then look; its answer may be an error."""
-        _, answer, look = self._pipeline(
-            ("SET", "now", str(now_us)),
-            ("EVALSHA", self._script.sha, "0", *map(str, arguments)),
-            ("EVALSHA", self._look.sha, "0", *jobs),
-        )
-        if isinstance(look, Exception):
-            raise look
-        return answer, _seen(look, jobs)
+    def copy(self, source: int, target: int) -> None:
+        """Make a database the same as another one."""
+        self.ask("EVAL", _COPY, "0", str(source), str(target))
+
+    def _looks_at(self, jobs: Sequence[str]) -> tuple[bytes, int]:
+        for job in jobs:
+            if job not in self._looks:
+                self._looks[job] = _packed(("HMGET", f"job:{job}", *_FIELDS))
+        return b"".join((self._look, *(self._looks[job] for job in jobs))), len(_LOOK) + len(jobs)
+
+    def call(
+        self, now_us: int, arguments: Sequence[str | int], jobs: Sequence[str], *, full: bool = False
+    ) -> tuple[Any, Seen]:
+        """Run a transition, then look; its answer may be an error. `full`: Redis is out of memory."""
+        looks, count = self._looks_at(jobs)
+        run = _packed(("EVALSHA", self._sha, "0", *map(str, arguments)))
+        now = _packed(("SET", "now", str(now_us)))
+        if full:
+            _, _, answer, _, *look = self._exchange(b"".join((now, _FULL, run, _FREE, looks)), 4 + count)
+        else:
+            _, answer, *look = self._exchange(b"".join((now, run, looks)), 2 + count)
+        return answer, self._seen(look, jobs)
 
     def ask(self, *command: str) -> Any:  # noqa: ANN401  # whatever Redis answers
         """One command; its answer, which may be an error."""
-        return self._pipeline(command)[0]
+        return self._exchange(_packed(command), 1)[0]
 
-    def _pipeline(self, *commands: Sequence[str]) -> list[Any]:
-        packed = (hiredis.pack_command(tuple(command)) for command in commands)  # type: ignore[arg-type]  # its stub says a tuple of one
-        self._socket.sendall(b"".join(packed))
+    def _exchange(self, sent: bytes, count: int) -> list[Any]:
+        self._socket.sendall(sent)
         answers: list[Any] = []
-        while len(answers) < len(commands):
+        while len(answers) < count:
             answer = self._reader.gets()
             if answer is False:
                 self._reader.feed(self._socket.recv(1 << 16))
@@ -165,25 +177,44 @@ class Link:
                 answers.append(answer)
         return answers
 
+    def _seen(self, look: list[Any], jobs: Sequence[str]) -> Seen:
+        """What is as it was is the same object."""
+        if look == self._last[0]:
+            return self._last[1]
+        held, paused_until, outbox, *rest = look
+        count = len(QUEUES)
+        backlogs, delayed, values = rest[:count], rest[count : 2 * count], rest[2 * count :]
+        found = {
+            job: self._record(job, read)
+            for job, read in zip(jobs, values, strict=True)
+            if read[0] is not None
+        }
+        seen = Seen(
+            credits={held[i]: int(float(held[i + 1])) for i in range(0, len(held), 2)},
+            paused_until=int(float(paused_until or 0)),
+            outbox=tuple(outbox),
+            backlog=dict(zip(QUEUES, map(tuple, backlogs), strict=True)),
+            delayed=dict(zip(QUEUES, map(tuple, delayed), strict=True)),
+            records=found,
+        )
+        self._last = (look, seen)
+        return seen
 
-def _seen(look: list[Any], jobs: Sequence[str]) -> Seen:
-    held, paused_until, outbox, *rest = look
-    count = len(QUEUES)
-    lists = rest[: 2 * count]
-    records = {}
-    for job, values in zip(jobs, rest[2 * count :], strict=True):
-        if values[0] is not None:
+    def _record(self, job: str, read: list[Any]) -> Record:
+        known = self._records.get(job)
+        if known is None or known[0] != read:
             fields: dict[str, Any] = {
                 name: int(float(value)) if name in _NUMBERS else value
-                for name, value in zip(_FIELDS, values, strict=True)
+                for name, value in zip(_FIELDS, read, strict=True)
                 if value is not None
             }
-            records[job] = Record(**fields)
-    return Seen(
-        credits={held[i]: int(float(held[i + 1])) for i in range(0, len(held), 2)},
-        paused_until=int(float(paused_until)),
-        outbox=tuple(outbox),
-        backlog={queue: tuple(lists[2 * i]) for i, queue in enumerate(QUEUES)},
-        delayed={queue: tuple(lists[2 * i + 1]) for i, queue in enumerate(QUEUES)},
-        records=records,
-    )
+            known = self._records[job] = (read, Record(**fields))
+        return known[1]
+
+
+def _packed(command: Sequence[str]) -> bytes:
+    packed: bytes = hiredis.pack_command(tuple(command))  # type: ignore[arg-type]  # its stub says a tuple of one
+    return packed
+
+
+_FULL, _FREE = (_packed(("CONFIG", "SET", "maxmemory", limit)) for limit in ("1", "0"))

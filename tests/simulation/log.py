@@ -13,7 +13,7 @@ from typing import Any
 from eventing.events import Event
 from tests.simulation.link import Record, Seen
 
-__all__ = ["Grant", "Log", "Step", "Transition"]
+__all__ = ["Books", "Grant", "Log", "Step", "Transition"]
 
 _ID, _TOKEN = 32, 16  # characters
 
@@ -30,6 +30,7 @@ class Transition:
     before: Seen
     after: Seen
     now_us: int
+    extra: tuple[Any, ...] = ()  # what else it answers
 
     @property
     def job(self) -> str:
@@ -77,27 +78,55 @@ class Step:
 
 
 @dataclass
-class Log:
-    """Facts in the order in which they happened."""
+class Books:
+    """What Redis has decided, as it was seen. When Redis loses its last second, this goes back with it."""
 
-    now_us: Callable[[], int]
     jobs: list[str] = field(default_factory=list)  # ids in the order of their first recording
     keys: dict[str, str] = field(default_factory=dict)  # idempotency key → job
     grants: dict[str, list[Grant]] = field(default_factory=lambda: defaultdict(list))
     fruitless: Counter[str] = field(default_factory=Counter)  # leases since the last new checkpoint, by job
+    unkept: set[str] = field(default_factory=set)  # tokens of leases whose steps could not be kept
+    excuses: Counter[str] = field(default_factory=Counter)  # fruitless leases that were excused, by job
     kept: dict[str, int] = field(default_factory=dict)  # the step of the newest checkpoint that was accepted
     since: dict[str, int] = field(default_factory=dict)  # the delivery of the last admission or yield
     excess: Counter[str] = field(default_factory=Counter)  # µs of leases beyond a job's usual, by queue
     refusals: Counter[str] = field(default_factory=Counter)
+    passed: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))  # head → jobs before it
+
+    def copy(self) -> Books:
+        """As it is now."""
+        return Books(
+            list(self.jobs),
+            dict(self.keys),
+            defaultdict(list, {job: list(grants) for job, grants in self.grants.items()}),
+            Counter(self.fruitless),
+            set(self.unkept),
+            Counter(self.excuses),
+            dict(self.kept),
+            dict(self.since),
+            Counter(self.excess),
+            Counter(self.refusals),
+            defaultdict(set, {job: set(before) for job, before in self.passed.items()}),
+        )
+
+
+@dataclass
+class Log:
+    """Facts in the order in which they happened."""
+
+    now_us: Callable[[], int]
+    books: Books = field(default_factory=Books)
     steps: list[Step] = field(default_factory=list)
     events: dict[str, Event] = field(default_factory=dict)  # by id, as first published or replied
     ends: dict[str, Event] = field(default_factory=dict)  # the terminal event of a job
     handed_over: set[tuple[str, int]] = field(default_factory=set)  # job, delivery: published or replied
-    passed: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))  # head → jobs before it
+    forgotten: dict[str, int] = field(default_factory=dict)  # token that Redis lost → when (µs)
+    shaken: set[str] = field(default_factory=set)  # jobs of which Redis lost something
     transitions: int = 0
     checked: Counter[str] = field(default_factory=Counter)  # by invariant
     trace: list[tuple[int, str, str]] = field(default_factory=list)
     names: dict[str, str] = field(default_factory=dict)  # what is random in a trace → its short name
+    _count: Counter[str] = field(default_factory=Counter)  # of names, by kind
 
     def say(self, who: str, what: str) -> None:
         """A line of the trace."""
@@ -107,12 +136,12 @@ class Log:
         """Give an id or a token a name that is the same whenever the seed is."""
         if text not in self.names and len(text) in (_ID, _TOKEN):
             kind = "job" if len(text) == _ID else "token"
-            count = sum(1 for name in self.names.values() if name.startswith(kind))
-            self.names[text] = f"{kind}-{count + 1}"
+            self._count[kind] += 1
+            self.names[text] = f"{kind}-{self._count[kind]}"
 
     def newest(self, job: str) -> str:
         """The token of the newest lease of a job; empty where there was none."""
-        grants = self.grants.get(job)
+        grants = self.books.grants.get(job)
         return grants[-1].token if grants else ""
 
     def text(self, start_us: int) -> str:

@@ -1,7 +1,7 @@
 """A deterministic event loop: simulated time, and processes that can be killed or stopped at any point.
 
-Whatever would run in a thread runs in a real one, but never at the same time as anything else: it works
-until it blocks in `block`, and goes on when the loop says so. Knows no job.
+Whatever would run in a thread runs in a real one, but never at the same time as anything else
+(`threads.py`). Knows no job.
 """
 
 # ruff: noqa: ANN401  # the signatures are those of asyncio
@@ -10,23 +10,20 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-import threading
 from collections import deque
 from collections.abc import Callable, Coroutine
 from contextvars import Context, ContextVar, copy_context
 from typing import Any, TypeVar
 
-__all__ = ["PROCESS", "Buried", "Crash", "Process", "SimLoop", "new_loop"]
+from tests.simulation.threads import Carrier, Turns
+
+__all__ = ["PROCESS", "Crash", "Process", "SimLoop", "new_loop"]
 
 T = TypeVar("T")
 
 
 class Crash(AssertionError):
     """A callback raised what nobody expected."""
-
-
-class Buried(BaseException):
-    """Raised in what a killed process had not finished, after the run, so that nothing stays behind."""
 
 
 class Process:
@@ -50,12 +47,21 @@ def new_loop() -> SimLoop:
 
 
 class _Entry(asyncio.TimerHandle):
-    def __init__(self, loop: SimLoop, when: float, callback: Any, args: Any, context: Context | None) -> None:
-        context = copy_context() if context is None else context
-        super().__init__(when, callback, args, loop, context)
-        self.process: Process | None = context.get(PROCESS)
+    """A handle that knows its process. A run makes thousands: it has what the loop asks for, no more."""
+
+    def __init__(self, when: float, callback: Any, args: Any, context: Context | None) -> None:
+        self._when, self._callback, self._args = when, callback, args
+        self._context = copy_context() if context is None else context
+        self._cancelled = False
+        self.process: Process | None = self._context.get(PROCESS)
         self.deferred = False  # its process was stopped when its time came
-        self.run = lambda: context.run(callback, *args)
+
+    def run(self) -> None:
+        self._context.run(self._callback, *self._args)
+
+    def cancel(self) -> None:
+        """It is passed over when its time comes."""
+        self._cancelled = True
 
 
 class SimLoop(asyncio.AbstractEventLoop):
@@ -68,10 +74,11 @@ class SimLoop(asyncio.AbstractEventLoop):
         self._timers: list[tuple[float, int, _Entry]] = []
         self._dropped: list[_Entry] = []  # of dead processes
         self._tasks: list[asyncio.Task[Any]] = []
-        self._threads: list[_Thread] = []
+        self._threads: list[Turns] = []
+        self._idle: list[Carrier] = []
         self._burying = False
         self._failure: BaseException | None = None
-        self._current = threading.local()  # the _Thread that a real thread runs
+        self._at_work: Turns | None = None  # the one whose turn it is
 
     # What asyncio asks of a loop
 
@@ -80,7 +87,7 @@ class SimLoop(asyncio.AbstractEventLoop):
         return self._now
 
     def call_soon(self, callback: Any, *args: Any, context: Context | None = None) -> _Entry:  # type: ignore[override]  # a handle with a time is one
-        entry = _Entry(self, self._now, callback, args, context)
+        entry = _Entry(self._now, callback, args, context)
         self._ready.append(entry)
         return entry
 
@@ -94,12 +101,9 @@ class SimLoop(asyncio.AbstractEventLoop):
     def call_at(  # type: ignore[override]  # as above
         self, when: float, callback: Any, *args: Any, context: Context | None = None
     ) -> asyncio.TimerHandle:
-        entry = _Entry(self, when, callback, args, context)
+        entry = _Entry(when, callback, args, context)
         self._push(when, entry)
         return entry
-
-    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
-        """A cancelled timer is passed over when its time comes."""
 
     def create_future(self) -> asyncio.Future[Any]:
         return asyncio.Future(loop=self)
@@ -111,7 +115,7 @@ class SimLoop(asyncio.AbstractEventLoop):
 
     def run_in_executor(self, executor: Any, func: Callable[..., T], *args: Any) -> asyncio.Future[T]:  # type: ignore[override]  # noqa: ARG002  # one kind of thread for all
         future = self.create_future()
-        thread = _Thread(self, lambda: func(*args), future)
+        thread = Turns(self, lambda: func(*args), future)
         self._threads.append(thread)
         self.call_soon(thread.go_on)
         return future
@@ -175,7 +179,7 @@ class SimLoop(asyncio.AbstractEventLoop):
             self._push(process.stopped_until, entry)
             return True
         try:
-            entry.run()  # type: ignore[no-untyped-call]  # a callback of asyncio
+            entry.run()
         except Exception as error:  # noqa: BLE001  # whatever it is, the run ends with it
             self.call_exception_handler({"message": "a callback failed", "exception": error})
         return True
@@ -191,6 +195,8 @@ class SimLoop(asyncio.AbstractEventLoop):
         self._ready.extend(entry for _, _, entry in self._timers if entry.deferred)
         for thread in self._threads:
             thread.bury()
+        for carrier in self._idle:
+            carrier.end()
         for _ in range(50):
             self._timers.clear()
             left = [task for task in self._tasks if not task.done()]
@@ -212,72 +218,22 @@ class SimLoop(asyncio.AbstractEventLoop):
 
     def block(self, seconds: float) -> None:
         """Let the thread that calls it sleep. Raises Buried after the run."""
-        thread: _Thread | None = getattr(self._current, "thread", None)
-        if thread is None:
+        if self._at_work is None:
             raise AssertionError("only what runs in a thread may block")
-        thread.block(seconds)
+        self._at_work.block(seconds)
 
-    def entered(self, thread: _Thread) -> None:
-        """Called first in each real thread."""
-        self._current.thread = thread
+    # Threads
 
+    def carrier(self) -> Carrier:
+        """A real thread that has nothing to do."""
+        return self._idle.pop() if self._idle else Carrier()
 
-class _Thread:
-    """A function in a thread that takes turns with the loop."""
+    def take_turns(self, thread: Turns, carrier: Carrier) -> None:
+        """Let a thread work until it blocks or ends."""
+        self._at_work = thread
+        carrier.go()
+        self._at_work = None
 
-    def __init__(self, loop: SimLoop, work: Callable[[], Any], future: asyncio.Future[Any]) -> None:
-        self._loop, self._work, self._future = loop, work, future
-        self._mine, self._theirs = threading.Semaphore(0), threading.Semaphore(0)
-        self._context = copy_context()
-        self._os_thread: threading.Thread | None = None
-        self._wake_in: float | None = None
-        self._buried = False
-        self._error: BaseException | None = None
-        self._result: Any = None
-
-    def go_on(self) -> None:
-        """Let it work until it blocks or ends."""
-        if self._os_thread is None:
-            self._os_thread = threading.Thread(target=self._main, daemon=True)
-            self._os_thread.start()
-        self._wake_in = None
-        self._mine.release()
-        self._theirs.acquire()
-        if self._wake_in is not None:
-            self._loop.call_later(self._wake_in, self.go_on)
-        elif not self._future.done():
-            self._tell()
-
-    def _tell(self) -> None:
-        if self._error is not None:
-            self._future.set_exception(self._error)
-        else:
-            self._future.set_result(self._result)
-
-    def block(self, seconds: float) -> None:
-        if self._buried:
-            raise Buried
-        self._wake_in = seconds
-        self._theirs.release()
-        self._mine.acquire()
-        if self._buried:
-            raise Buried
-
-    def bury(self) -> None:
-        if self._os_thread is None or not self._os_thread.is_alive():
-            return
-        self._buried = True
-        self._mine.release()
-        self._os_thread.join(10)
-
-    def _main(self) -> None:
-        asyncio._set_running_loop(None)  # noqa: SLF001  # a thread of its own has no loop
-        self._loop.entered(self)
-        self._mine.acquire()
-        try:
-            if not self._buried:
-                self._result = self._context.run(self._work)
-        except BaseException as error:  # noqa: BLE001  # it is told to whoever waits
-            self._error = error
-        self._wake_in = None
-        self._theirs.release()
+    def done_with(self, carrier: Carrier) -> None:
+        """Its work is done."""
+        self._idle.append(carrier)

@@ -7,17 +7,32 @@ A mutation replaces a piece of the Lua text, which has to be there, or breaks a 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
-from itertools import count, islice
+from functools import cache, cached_property
+from itertools import chain, islice
+from pathlib import Path
 
 from jobs.scripts import Script, transitions
 from tests.simulation.faults import Faults
 from tests.simulation.link import CLOCK
 from tests.simulation.worker import ALL_RULES, Rules
+from tests.simulation.world import has_real_predictor
 
-__all__ = ["MUTATIONS", "NO_MUTATION", "Mutation"]
+__all__ = ["EVERYDAY", "MUTATIONS", "NOTICED", "NO_MUTATION", "Mutation", "by_name"]
+
+#: How many schedules, from seed 0 on, are run every day.
+EVERYDAY = 2000
+
+#: Mutation → a seed whose schedule has noticed it. `python -m tests.simulation --hunt` writes it anew.
+NOTICED = Path(__file__).parent / "noticed.json"
+
+
+@cache
+def _noticed() -> Mapping[str, int]:
+    found: Mapping[str, int] = json.loads(NOTICED.read_text("utf-8")) if NOTICED.exists() else {}
+    return found
 
 
 @dataclass(frozen=True)
@@ -29,10 +44,14 @@ class Mutation:
     new: str = ""
     rule: str = ""  # of the predictor
     needs: frozenset[str] = frozenset()  # kinds of faults without which nobody could notice
+    real: bool = False  # only the real predictor does what the guard is for
 
     def seeds(self, most: int) -> Iterator[int]:
-        """The first of every day's seeds in whose worlds it can matter."""
-        return islice((seed for seed in count() if self.needs <= Faults(seed).rates.keys()), most)
+        """The first of every day's seeds in whose worlds it can matter; before them one that has noticed it."""
+        seeds = (seed for seed in range(EVERYDAY) if self.needs <= Faults(seed).rates.keys())
+        likely = (seed for seed in seeds if not self.real or has_real_predictor(seed))
+        known = _noticed().get(self.name)
+        return chain(() if known is None else (known,), islice(likely, most))
 
     @cached_property
     def script(self) -> Script:
@@ -83,6 +102,7 @@ MUTATIONS: Sequence[Mutation] = (
     Mutation("renew: no fence", "  local job = fenced(id, token)\n  if not job then return 'lost' end\n  job.lease_until", "  local job = load(id)\n  if not job then return 'lost' end\n  job.lease_until", needs=frozenset({"predictor sleeps past its lease"})),
     Mutation("renew: cancel is not said", "return job.cancel and 'cancel' or", "return", needs=frozenset({"client cancels"})),
     Mutation("checkpoint: no fence", "local id, token, key, step = unpack(A)\n  local job = fenced(id, token)", "local id, token, key, step = unpack(A)\n  local job = load(id)", needs=frozenset({"predictor sleeps past its lease", "a round of the reaper is missed"})),
+    Mutation("unkept: no fence", "local id, token, step = unpack(A)\n  local job = fenced(id, token)", "local id, token, step = unpack(A)\n  local job = load(id)", needs=frozenset({"predictor sleeps past its lease", "object store is away"}), real=True),
     Mutation("checkpoint: progress clears no strikes", "if progress then job.strikes, job.reasons = nil, nil end", ""),
     Mutation("checkpoint: the pointer is not kept", "job.checkpoint, job.checkpoint_step = key, step", ""),
     Mutation("yield: gives up the credit", "  job.yielded = token\n", "  redis.call('ZREM', CREDITS, id)\n  deliveries = {}\n  if true then return 'ok' end\n"),
@@ -131,6 +151,17 @@ MUTATIONS: Sequence[Mutation] = (
     Mutation("boot: leases are not extended", "job.lease_until = int(math.max(num(job.lease_until), NOW + LEASE))", "", needs=frozenset({"redis restarts"})),
     Mutation("retention: the key stays", "      forget_key(job, id)\n", ""),
     Mutation("retention: the record stays", "redis.call('DEL', 'job:' .. id)", ""),
+    # What came last: :predict, excuses, the reissues' end, results
+    Mutation("submit: a call goes before those that wait", "for _, other in ipairs(all_queues()) do busy = busy or waiting(other) > 0 end", "", real=True),
+    Mutation("submit: a call takes a credit that is not free", "local busy = paused() or redis.call('ZCARD', CREDITS) >= LIMIT", "local busy = paused()", real=True),
+    Mutation("submit: a call does not heed the pause", "local busy = paused() or redis.call", "local busy = redis.call", real=True),
+    Mutation("strike: an outage of the object store is no excuse", "if job.unkept and num(job.excuses) < EXCUSES then", "if false then", needs=frozenset({"object store is away"}), real=True),
+    Mutation("reap: the pool is not paused after six events", "    requeue(job)\n    pause_pool()\n    return 'requeued'", "    requeue(job)\n    return 'requeued'", needs=frozenset({"a Trigger is gone for a while"})),
+    Mutation("reap: events are sent for ever", "elseif num(job.reissues) >= REISSUES then", "elseif false then", needs=frozenset({"a Trigger is gone for a while"})),
+    Mutation("dead letter: beside a result", "job.result or leased(job) or not job.since", "leased(job) or not job.since", needs=frozenset({"broker delivers twice", "broker is slow", "subscriber refuses with 4xx"})),
+    Mutation("late: a result is not answered", "  if job and job.result then -- whatever comes after it is answered with it, as claim does\n    deliver(job, job.result)\n    return 'answered'\n  end\n  if not job or job.delivery ~= delivery or job.token or job.result or", "  if not job or job.delivery ~= delivery or job.token or"),
+    Mutation("checkpoint: goes back", "if num(step) < num(job.checkpoint_step) and job.checkpoint ~= given(A[5]) then return 'ok' end", "", real=True),
+    Mutation("index: the old status stays", "if job.status then redis.call('ZREM', index .. job.status, ids[job]) end", ""),
     # The predictor
     Mutation("predictor: works on when its own clock says that its lease is over", rule="own_clock", needs=frozenset({"predictor sleeps past its lease"})),
     Mutation("predictor: does not heed that its lease is lost", rule="heeds_lost", needs=frozenset({"predictor sleeps past its lease"})),
@@ -140,3 +171,8 @@ MUTATIONS: Sequence[Mutation] = (
     Mutation("predictor: points to a checkpoint before it is stored", rule="durable_first"),
     Mutation("predictor: records before it uploads", rule="uploads_first"),
 )  # fmt: skip
+
+
+def by_name(name: str) -> Mutation:
+    """The one of that name. Raises KeyError."""
+    return {mutation.name: mutation for mutation in MUTATIONS}[name]

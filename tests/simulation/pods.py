@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
+from contextvars import Context
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar, cast
 
@@ -15,19 +16,23 @@ from eventing.publisher import Publisher
 from functions.completion.api import create_app as completion_app
 from functions.reaper.api import create_app as reaper_app
 from functions.wiring import Wiring
-from inference_service.events import add_events_route
+from inference_service.events import InternalError, add_events_route
+from inference_service.model import MochiModel
 from inference_service.predict import Predictor
+from jobs.errors import MochiError, PoolBusy
 from tests.simulation.asgi import Answer, post
+from tests.simulation.link import QUEUES
 from tests.simulation.loop import Process
 from tests.simulation.predictors import RealWorker
 from tests.simulation.scene import Gone, Scene
 from tests.simulation.storage import SimStorage
 from tests.simulation.store import SimStore
-from tests.simulation.worker import ALL_RULES, Rules, Worker
+from tests.simulation.worker import Rules, Worker
 
 __all__ = ["Functions", "Pool", "SimWiring"]
 
 T = TypeVar("T")
+_AT_ONCE = 2.0  # seconds: the way to Redis and back, no more
 AnyWorker: TypeAlias = Worker | RealWorker
 
 
@@ -80,11 +85,12 @@ class Functions:
 class Pool:
     """Predictors, some of them up."""
 
-    def __init__(self, scene: Scene, functions: Functions, slots: int, rules: Rules, scratch: Path) -> None:
-        """`rules`: of the short predictor; with all of them kept, every third world has the real one."""
+    def __init__(
+        self, scene: Scene, functions: Functions, slots: int, rules: Rules, scratch: Path | None
+    ) -> None:
+        """`rules`: of the short predictor. `scratch`: the folder of the real one, where it is that."""
         self._scene, self._functions, self._rules = scene, functions, rules
         self._scratch = scratch
-        self._real = rules == ALL_RULES and scene.seed % 6 == 1
         self._slots: list[tuple[Process, ASGIApp, AnyWorker] | None] = [None] * slots
         self._up_at = [0.0] * slots
         self._count = 0
@@ -97,20 +103,55 @@ class Pool:
                 self._up_at[index] = now + scene.faults.between(10, 400)
                 if slot is not None:
                     scene.kill(slot[0], "the pool goes down")
-        ready = [index for index in range(len(self._slots)) if self._ready(index)]
-        if not ready:
+        slot = self._any_slot()
+        if slot is None:
             nobody: asyncio.Future[Answer] = scene.loop.create_future()
             nobody.set_exception(Gone("no predictor is up"))
             return nobody
-        index = scene.random.choice(ready)
-        slot = self._slots[index]
-        if slot is None:
-            raise AssertionError("it is ready")
         process, app, worker = slot
         if scene.faults.happens("predictor gets SIGTERM"):
             scene.log.say(process.name, "SIGTERM")
-            scene.loop.call_later(scene.faults.between(0, 40), self._terminate, process, worker)
+            # Of the world: it happens also where the broker that posts this dies.
+            nobodys = Context()
+            pause = scene.faults.between(0, 40)
+            scene.loop.call_later(pause, self._terminate, process, worker, context=nobodys)
         return scene.call(process, post(app, "/events", event, gone))
+
+    def _any_slot(self) -> tuple[Process, ASGIApp, AnyWorker] | None:
+        ready = [index for index in range(len(self._slots)) if self._ready(index)]
+        return self._slots[self._scene.random.choice(ready)] if ready else None
+
+    @property
+    def real(self) -> bool:
+        """Whether these are real predictors."""
+        return self._scratch is not None
+
+    async def call(self, data: Mapping[str, Any]) -> bool:
+        """A call of `:predict`: it is answered with its video, or refused at once; whether it was taken."""
+        scene, slot = self._scene, self._any_slot()
+        if slot is None:
+            return False
+        process, _, worker = slot
+        model = MochiModel("mochi-1", cast("Predictor", worker), QUEUES, 3600)
+        began = scene.loop.time()
+        scene.log.say(process.name, "is called")
+        try:
+            answer = await scene.call(process, model.predict({"instances": [dict(data)]}))
+        except PoolBusy:
+            waited = scene.loop.time() - began
+            slept = process.stopped_until > began
+            wrong = (
+                f"{process.name} refuses after {waited:.1f} s" if waited > _AT_ONCE and not slept else None
+            )
+            scene.invariants.hold("a_call_is_answered_at_once_or_truly", wrong)
+            return False
+        except InternalError as error:
+            scene.invariants.hold("no_defect_is_met", f":predict: {error}")
+        except (Gone, MochiError) as error:
+            scene.log.say("world", f"the call is answered {type(error).__name__}")
+        else:
+            scene.invariants.answered(answer["predictions"][0]["job"]["job_id"], scene.seen)
+        return True
 
     def _terminate(self, process: Process, worker: AnyWorker) -> None:
         if not process.dead:
@@ -139,7 +180,7 @@ class Pool:
         return process, app, worker
 
     def _worker(self, index: int, process: Process, wiring: SimWiring) -> AnyWorker:
-        if self._real:
+        if self._scratch is not None:
             folder = self._scratch / f"slot-{index}"
             return RealWorker(self._scene, process, self._functions.store, wiring, folder)
         return Worker(self._scene, process, wiring.store, wiring.storage, wiring.publisher, self._rules)

@@ -25,8 +25,7 @@ from tests.simulation.worker import CHECKPOINT_SECONDS, SLICE_SECONDS, STEP_SECO
 
 __all__ = ["RealWorker"]
 
-_POLL = 0.25  # seconds between two looks of a thread at what it waits for
-_PIECES = 4  # of a step; between two of them its process may die or sleep
+_POLL = 1.0  # seconds between two looks of a thread at what it waits for
 
 
 class SimKeeper(LeaseKeeper):
@@ -101,6 +100,4 @@ class RealWorker(Predictor):
         scene.log.say(self._process.name, f"GPU step of {lease.job.id} under {lease.token}")
         step = Step(self._process.name, lease.job.id, lease.token, self._steps, scene.now_us())
         scene.invariants.work(step, scene.seen)
-        for _ in range(_PIECES):
-            scene.loop.block(STEP_SECONDS / _PIECES * scene.random.uniform(0.9, 1.1))
-        scene.blocking_point("within a step")
+        scene.blocking_point("within a step", STEP_SECONDS * scene.random.uniform(0.9, 1.1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import multiprocessing
 import os
@@ -20,7 +21,7 @@ import structlog
 
 from tests.simulation.invariants import BY_NAME
 from tests.simulation.link import Link, valkey_socket
-from tests.simulation.mutations import MUTATIONS, NO_MUTATION, Mutation
+from tests.simulation.mutations import NO_MUTATION, Mutation, by_name
 from tests.simulation.world import Failed, Result, run
 
 __all__ = ["Totals", "hunt", "link", "one", "quiet_logs", "run_for", "run_seeds", "workers"]
@@ -58,6 +59,9 @@ def workers(number: int | None = None) -> Iterator[ProcessPoolExecutor]:
 def _start(paths: Any) -> None:  # noqa: ANN401  # a queue, whose type is multiprocessing's own
     global _link  # a worker process has one
     quiet_logs()
+    gc.collect()
+    gc.freeze()  # what is imported stays; a run leaves little
+    gc.set_threshold(20_000, 20, 100)
     _link = Link(Path(paths.get()))
 
 
@@ -79,14 +83,18 @@ def _outcome(seed: int, mutation: Mutation = NO_MUTATION) -> Result | Failed:
         return failed
 
 
-def hunt(index: int, seeds: int) -> Failed | None:
-    """In a worker: the first violation that a mutation leads to within so many seeds; None: there is none."""
-    mutation = MUTATIONS[index]
+def hunt(name: str, seeds: int, *, without: bool = False) -> tuple[str, Failed | None, int]:
+    """In a worker: the first violation that a mutation leads to within so many seeds, and how many it took.
+
+    `without`: the first of which the schedule as it is, too, is run and holds.
+    """
+    mutation, tried = by_name(name), 0
     for seed in mutation.seeds(seeds):
+        tried += 1
         found = _outcome(seed, mutation)
-        if isinstance(found, Failed):
-            return found
-    return None
+        if isinstance(found, Failed) and not (without and isinstance(_outcome(seed), Failed)):
+            return name, found, tried
+    return name, None, tried
 
 
 def run_seeds(pool: ProcessPoolExecutor, seeds: Sequence[int]) -> Iterator[Result | Failed]:
@@ -103,13 +111,13 @@ def run_for(pool: ProcessPoolExecutor, seconds: float, first: int) -> Iterator[R
         yield from run_seeds(pool, list(islice(seeds, 100)))
 
 
-def one(seed: int) -> Result:
+def one(seed: int, mutation: Mutation = NO_MUTATION) -> Result:
     """One seed in this process. Raises Failed, with the trace."""
     quiet_logs()
     with TemporaryDirectory(prefix="sim-") as folder, valkey_socket(Path(folder)) as path:
         connection = Link(path)
         try:
-            return run(seed, connection, trace_too=True)
+            return run(seed, connection, mutation.script, mutation.rules, trace_too=True)
         finally:
             connection.close()
 

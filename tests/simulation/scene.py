@@ -19,9 +19,10 @@ from jobs.errors import StorageUnavailable
 from jobs.settings import Settings
 from tests.simulation.faults import Faults
 from tests.simulation.invariants import Invariants
-from tests.simulation.link import Link, Seen
+from tests.simulation.link import QUEUES, Link, Seen
 from tests.simulation.log import Log, Transition
 from tests.simulation.loop import PROCESS, Process, new_loop
+from tests.simulation.lost_second import LostSecond
 from tests.simulation.storage import Objects
 
 __all__ = ["START_US", "Gone", "Scene"]
@@ -29,6 +30,7 @@ __all__ = ["START_US", "Gone", "Scene"]
 T = TypeVar("T")
 
 START_US = 1_800_000_000_000_000  # Redis' clock at the start of a run
+_LOSES = "redis loses its last second"
 _LONG_SLEEP = (20.0, 200.0)  # seconds; a lease has 60
 
 
@@ -47,8 +49,11 @@ class Scene:
         self.objects = Objects(settings.aws_s3_bucket)
         self.log = Log(self.now_us)
         self.invariants = Invariants(self.log, settings, self.objects, self.loop.fail)
-        self.seen = Seen()
+        nobody: dict[str, tuple[str, ...]] = dict.fromkeys(QUEUES, ())
+        self.seen = Seen(backlog=nobody, delayed=nobody)
         self.redis_back_at = 0.0
+        self.redis_full_until = 0.0
+        self._lost_second = LostSecond(link, self.log) if _LOSES in faults.rates else None
         self._ids = random.Random(f"ids {seed}")
         self._jobs: list[str] = []
 
@@ -124,10 +129,10 @@ class Scene:
             await self.loop.create_future()  # for ever
         await asyncio.sleep(wait)
 
-    def blocking_point(self, what: str) -> None:
-        """The same, for what runs in a thread."""
+    def blocking_point(self, what: str, seconds: float = 0.0) -> None:
+        """The same, for what runs in a thread and takes so many seconds."""
         wait, lives = self._meets(what)
-        self.loop.block(wait if lives else 0.0)
+        self.loop.block(seconds + wait if lives else 0.0)
 
     # Redis
 
@@ -140,6 +145,15 @@ class Scene:
         if self.faults.happens("redis restarts"):
             self.link.run_id += 1
             self.log.say("redis", "RESTARTS")
+        if self._lost_second is not None and self.faults.happens(_LOSES):
+            self.link.run_id += 1
+            self.seen = self._lost_second.lose(self.now_us(), self.seen, self.faults.between(0, 1))
+            self.log.say(
+                "redis", f"RESTARTS without its last second: {len(self.log.shaken)} jobs lost something"
+            )
+        if self.faults.happens("redis is out of memory"):
+            self.redis_full_until = self.loop.time() + self.faults.between(1, 90)
+            self.log.say("redis", f"FULL until {self.redis_full_until:.3f}")
         if self.loop.time() < self.redis_back_at:
             raise exceptions.ConnectionError("away")
 
@@ -155,15 +169,20 @@ class Scene:
         """Run one, look, and check. Its answer may be an error."""
         process, now = PROCESS.get(), self.now_us()
         who = process.name if process else "world"
-        answer, after = self.link.call(now, [name, pool_text, *arguments], self._jobs)
+        if self._lost_second is not None:
+            self._lost_second.keep(name, now, self.seen)
+        full = self.loop.time() < self.redis_full_until
+        answer, after = self.link.call(now, [name, pool_text, *arguments], self._jobs, full=full)
         before, self.seen = self.seen, after
         if isinstance(answer, hiredis.ReplyError):
             self.log.say(who, f"{name}: {answer}")
+            self.invariants.refused(name, str(answer), before, after)
             return answer
         tag, deliveries = answer[0], tuple(map(tuple, answer[1]))
-        t = Transition(who, name, tuple(arguments), tag, deliveries, before, after, now)
+        extra = tuple(answer[4]) if name == "audit" else ()
+        t = Transition(who, name, tuple(arguments), tag, deliveries, before, after, now, extra)
         self.log.transitions += 1
-        if before != after or name not in ("due", "tick", "expire", "boot"):
+        if before is not after or name not in ("due", "tick", "expire", "boot"):
             said = [f"{d[0]}({d[1]}, {d[3]})" for d in deliveries]
             shown = [a if len(a) < 60 else f"{a[:20]}…" for a in arguments]
             self.log.say(who, f"{name} {' '.join(shown)} → {tag} {' '.join(said)}")

@@ -78,3 +78,7 @@ class SimStore(JobStore):
     async def submit(self, new: NewJob) -> Submission:
         """As JobStore.submit, under an id of the seed."""
         return await super().submit(replace(new, id=self._scene.new_id()))
+
+    async def submit_now(self, new: NewJob) -> Submission:
+        """As JobStore.submit_now, under an id of the seed."""
+        return await super().submit_now(replace(new, id=self._scene.new_id()))

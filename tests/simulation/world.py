@@ -6,36 +6,43 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Coroutine
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from eventing.dispatch import dispatch
 from eventing.events import event_for
 from functions.reaper.sweep import Sweep
-from functions.submit.metrics import Metrics
-from functions.submit.submitter import SOURCE, Submitter
-from functions.wiring import Wiring
-from jobs.errors import BacklogFull, InvalidRequest, JobNotFound, MochiError
-from jobs.job import Delivery, EventKind, JobError, Outcome, ResultKind, rfc3339
+from functions.submit.submitter import SOURCE
+from jobs.job import Delivery, EventKind, JobError, Outcome, ResultKind
 from jobs.scripts import Script, transitions
 from jobs.settings import Settings
 from tests.simulation.broker import Broker, SimPublisher
-from tests.simulation.faults import Faults
+from tests.simulation.clients import Clients
+from tests.simulation.faults import Faults, is_focused
 from tests.simulation.invariants import Violation
 from tests.simulation.link import CLOCK, POOL, QUEUES, Link
 from tests.simulation.log import Log
 from tests.simulation.pods import Functions, Pool
-from tests.simulation.scene import START_US, Gone, Scene
+from tests.simulation.scene import START_US, Scene
 from tests.simulation.worker import ALL_RULES, Rules
 
-__all__ = ["Failed", "Result", "World", "run"]
+__all__ = ["Failed", "Result", "World", "has_real_predictor", "run"]
 
 _ROUNDS = (60.0, 60.0, 240.0)  # seconds between two rounds of the reaper
 _PATIENCE = 15_000.0  # simulated seconds after the last fault within which every job has ended
-_METRICS = Metrics()
+
+
+def is_fair(seed: int) -> bool:
+    """Whether it has many short jobs in two queues, of which one may wake late."""
+    return seed % 20 == 7
+
+
+def has_real_predictor(seed: int) -> bool:
+    """Whether the predictor is the real one, and may be called by `:predict`."""
+    return seed % 6 == 1 and not is_fair(seed)
 
 
 @dataclass(frozen=True)
@@ -86,10 +93,12 @@ class World:
         self.seed = seed
         self.draw = random.Random(f"world {seed}")
         draw = self.draw
+        faults = Faults(seed)
         self.settings = Settings(
             pool=POOL,
             pool_limit=draw.choice((1, 1, 2)),
-            pool_grace_seconds=90,
+            # Six events in a row that never arrive take 127 times as long.
+            pool_grace_seconds=20 if "a Trigger is gone for a while" in faults.rates else 90,
             lease_seconds=60,
             queues=dict.fromkeys(QUEUES, 1.0),
             backlog_limit=draw.choice((2, 100, 100)),
@@ -98,19 +107,22 @@ class World:
         )
         link.flush()
         link.load(script or transitions(CLOCK))
-        self.scene = Scene(seed, link, self.settings, Faults(seed, frozenset() if seed % 20 == 17 else None))
+        self.scene = Scene(seed, link, self.settings, faults)
         self.functions = Functions(self.scene)
-        self._scratch = TemporaryDirectory(prefix="sim-")
+        self._fair = is_fair(seed)
         slots = draw.choice((1, 2, 2, 3))
-        self.pool = Pool(self.scene, self.functions, slots, rules, Path(self._scratch.name))
+        real = rules == ALL_RULES and has_real_predictor(seed)
+        self._scratch = TemporaryDirectory(prefix="sim-") if real else None
+        scratch = Path(self._scratch.name) if self._scratch else None
+        self.pool = Pool(self.scene, self.functions, slots, rules, scratch)
         self.broker = Broker(
             self.scene, self.pool.predict, self.functions.completion, self.functions.dead_letters
         )
         self.functions.publisher = SimPublisher(self.broker)
         self._tasks: set[asyncio.Task[Any]] = set()
         self._done = False
-        self._fair = seed % 10 == 7  # many short jobs in two queues, of which one may wake late
         self._ends: Counter[str] = Counter()
+        self._clients = Clients(self.scene, self.functions, self.pool, self._start, fair=self._fair)
 
     @property
     def log(self) -> Log:
@@ -119,7 +131,7 @@ class World:
 
     def run(self) -> Result:
         """Raises Failed."""
-        with self._scratch:
+        with self._scratch or nullcontext():
             return self._run()
 
     def _run(self) -> Result:
@@ -134,7 +146,7 @@ class World:
         log = self.log
         return Result(
             seed=self.seed,
-            jobs=len(log.jobs),
+            jobs=len(log.books.jobs),
             transitions=log.transitions,
             events=len(log.events),
             steps=len(log.steps),
@@ -146,15 +158,17 @@ class World:
 
     async def _main(self) -> None:
         loop, faults = self.scene.loop, self.scene.faults
-        for index in range(15 if self._fair else self.draw.choice((2, 3, 3, 4))):
-            self._start(self._client(index))
+        for index in range(
+            15 if self._fair else self.draw.choice((5, 6) if is_focused(self.seed) else (2, 3, 3, 4))
+        ):
+            self._start(self._clients.one(index))
         self._start(self._ping_source())
         self._start(self._echo())
         calm_at = loop.time() + self.draw.choice((150, 400, 900))
         while loop.time() < calm_at and not self._quiet():  # noqa: ASYNC110  # simulated: nobody waits
             await asyncio.sleep(10)
         faults.on = False
-        self.scene.redis_back_at = 0.0
+        self.scene.redis_back_at = self.scene.redis_full_until = 0.0
         self.log.say("world", "no more faults")
         patience = 0.0
         while not self._quiet():
@@ -204,67 +218,17 @@ class World:
         draw, faults, log = random.Random(f"echo {self.seed}"), self.scene.faults, self.scene.log
         while not self._done:
             await asyncio.sleep(draw.uniform(5, 60))
-            jobs = [job for job in log.jobs if len(log.grants[job]) > 1]
+            jobs = [job for job in log.books.jobs if len(log.books.grants[job]) > 1]
             if not jobs or not faults.happens("an old result arrives"):
                 continue
             job = draw.choice(jobs)
-            outcome = Outcome(ResultKind.FAILED, log.grants[job][-2].token, error=JobError("old", "of old"))
+            outcome = Outcome(
+                ResultKind.FAILED, log.books.grants[job][-2].token, error=JobError("old", "of old")
+            )
             delivery = Delivery(EventKind.FAILED, job, QUEUES[0], self.scene.now_us(), 1, outcome=outcome)
             log.say("world", f"OLD RESULT of {job} under {outcome.token}")
             answer = self.functions.completion(event_for(delivery, SOURCE), asyncio.Event())
             await asyncio.gather(answer, return_exceptions=True)
-
-    async def _client(self, index: int) -> None:
-        draw, faults, loop = random.Random(f"client {self.seed} {index}"), self.scene.faults, self.scene.loop
-        queue = QUEUES[index % 2 if self._fair else draw.random() < 0.4]
-        if self._fair:
-            await asyncio.sleep(draw.random() if index % 2 == 0 else 90 + draw.random())
-        else:
-            await asyncio.sleep(draw.choice((0.0, 0.0, draw.uniform(0, 120))))
-        deadline = None
-        if faults.happens("a deadline"):
-            deadline = rfc3339(self.scene.now_us() + round(draw.uniform(1, 300) * 1e6))
-        data = {
-            "prompt": f"video {index}",
-            "queue": queue,
-            "num_inference_steps": 2 if self._fair else draw.choice((2, 4, 6)),
-            "width": 32,
-            "height": 32,
-            "num_frames": 7,
-            "seed": index,
-            "deadline": deadline,
-        }
-        data = {name: value for name, value in data.items() if value is not None}
-        if faults.happens("client asks twice"):
-            self._start(self._submit(index, data))
-        job_id = await self._submit(index, data)
-        if job_id is None or not faults.happens("client cancels"):
-            return
-        await asyncio.sleep(draw.choice((0.0, draw.uniform(0, 60), draw.uniform(0, 300))))
-        for _ in range(5):
-            try:
-                await self.functions.call("submit", lambda wiring: _cancel(wiring, job_id))
-            except JobNotFound:
-                return
-            except (Gone, MochiError):
-                await asyncio.sleep(3)
-                continue
-            break
-        self.log.say(f"client-{index}", f"asked to cancel at {loop.time():.3f}")
-
-    async def _submit(self, index: int, data: object) -> str | None:
-        for _ in range(100):
-            try:
-                return await self.functions.call(
-                    "submit", lambda wiring: _submit(wiring, data, f"key {index}")
-                )
-            except InvalidRequest:
-                return None  # its deadline has passed
-            except BacklogFull:
-                await asyncio.sleep(30)
-            except (Gone, MochiError):
-                await asyncio.sleep(5)
-        return None
 
     async def _forget_all(self) -> None:
         """The retention passes: records and objects go."""
@@ -275,13 +239,3 @@ class World:
         now = datetime.fromtimestamp(scene.now_us() / 1e6, UTC) + timedelta(days=9)
         await self.functions.call("reaper", lambda wiring: Sweep(wiring).run(now))
         scene.invariants.gone(sorted(scene.link.ask("KEYS", "*")))
-
-
-async def _submit(wiring: Wiring, data: object, key: str) -> str:
-    submission = await Submitter(wiring, _METRICS).submit(data, key, "", door="http")
-    return submission.job.id
-
-
-async def _cancel(wiring: Wiring, job_id: str) -> None:
-    ended = await wiring.store.cancel(job_id)
-    await dispatch(wiring.store, wiring.publisher, SOURCE, ended.deliveries)

@@ -1,1 +1,0 @@
-"""Each guard of the protocol taken out: the simulation notices. Minutes long: `.ci/run` has it."""
