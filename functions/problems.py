@@ -18,6 +18,7 @@ from starlette.responses import Response
 from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from eventing.short_problems import short_problem
 from functions.errors import CannotCancel, InternalError, RangeNotSatisfiable
 from jobs.errors import IdempotencyConflict, InvalidRequest, JobNotFound, MochiError, NotReady
 
@@ -51,12 +52,12 @@ def document(error: MochiError) -> dict[str, Any]:
     return found
 
 
-def problem(error: MochiError) -> Response:
-    """The answer to an error."""
+def problem(error: MochiError, *, short: bool = False) -> Response:
+    """The answer to an error; a `short` one to a Broker."""
     headers = {} if error.retry_after is None else {"retry-after": str(error.retry_after)}
     if isinstance(error, RangeNotSatisfiable):
         headers["content-range"] = f"bytes */{error.size}"
-    return _answer(document(error), headers)
+    return _answer(document(error), headers, short=short)
 
 
 def install(app: Starlette) -> None:
@@ -70,7 +71,8 @@ async def _on_purpose(request: Request, error: Exception) -> Response:
     assert isinstance(error, MochiError)  # noqa: S101  # it is registered for this class alone
     if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         log.warning("unavailable", path=request.url.path, problem=error.slug, reason=str(error))
-    return problem(error)
+    # A Broker asks for a reply; others want to see all that is wrong.
+    return problem(error, short=request.headers.get("prefer", "").strip().lower() == "reply")
 
 
 async def _of_the_framework(request: Request, error: Exception) -> Response:
@@ -92,9 +94,9 @@ def _allowed(request: Request) -> list[str]:
     return sorted({method for route in routes for method in route.methods})
 
 
-def _answer(found: dict[str, Any], headers: dict[str, str]) -> Response:
+def _answer(found: dict[str, Any], headers: dict[str, str], *, short: bool = False) -> Response:
     # ASCII: a name that a client made up may hold half a surrogate pair, which no UTF-8 can carry.
-    body = json.dumps(found, separators=(",", ":")).encode("ascii")
+    body = short_problem(found) if short else json.dumps(found, separators=(",", ":")).encode("ascii")
     return Response(body, found["status"], {**headers, "cache-control": "no-store"}, MEDIA_TYPE)
 
 

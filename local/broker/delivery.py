@@ -190,10 +190,11 @@ def _bad_reply(reason: str) -> _Answer:
 
 
 def _dead_letter(event: WireEvent, url: str, answer: _Answer) -> WireEvent:
-    why = {"knativeerrordest": url, "knativeerrorcode": str(answer.code)}
-    if answer.body:
-        why["knativeerrordata"] = b64encode(answer.body).decode()[:_MAX_ERROR_DATA]
-    return event.with_attributes(**why)
+    return event.with_attributes(
+        knativeerrordest=url,
+        knativeerrorcode=str(answer.code),
+        knativeerrordata=b64encode(answer.body).decode()[:_MAX_ERROR_DATA],
+    )
 
 
 def _reply_type(answer: _Answer) -> str | None:

@@ -10,6 +10,7 @@ import pytest
 from cloudevents.conversion import to_binary, to_structured
 from cloudevents.http import CloudEvent, from_http
 
+from eventing.short_problems import MAX_BYTES
 from tests.functions.support import RecordingBroker
 
 REQUEST = {"prompt": "a red circle moving right", "num_frames": 7, "seed": 3}
@@ -75,3 +76,16 @@ async def test_a_very_long_id_is_an_id(api: httpx.AsyncClient) -> None:
         headers = {"content-type": "application/cloudevents+json"}
         answers.append((await api.post("/", content=body, headers=headers)).json()["job_id"])
     assert answers[0] == answers[2] != answers[1]
+
+
+@pytest.mark.parametrize("prefer", ["", "reply"])
+async def test_a_refusal_fits_into_a_brokers_dead_letter(api: httpx.AsyncClient, prefer: str) -> None:
+    """A longer one ends Knative's in-memory dispatcher. Who is no Broker is told all."""
+    wrong = {"width": 1, "height": 1, "num_frames": 1, "seed": -1} | {f"unknown{n}": n for n in range(15)}
+    headers, body = to_binary(CloudEvent(ATTRIBUTES, wrong))
+    answer = await api.post("/", content=body, headers=dict(headers) | ({"prefer": prefer} if prefer else {}))
+    assert answer.status_code == 422
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert "prompt: is missing" in answer.json()["detail"]
+    assert (len(answer.content) <= MAX_BYTES) is bool(prefer)
+    assert ("errors" in answer.json()) is not bool(prefer)
