@@ -60,7 +60,9 @@ class Buildah:
     def _command(self) -> Sequence[str]:
         install("buildah")
         root, run = self.folder / "images", self.folder / "run"
-        return ("buildah", "--root", str(root), "--runroot", str(run), "--storage-driver", self._driver())
+        # In a mount namespace of its own: it leaves a mount behind, and the folder could not be removed.
+        alone = ("unshare", "--mount", "buildah", "--root", str(root), "--runroot", str(run))
+        return (*alone, "--storage-driver", self._driver())
 
     def _driver(self) -> str:
         """The driver; vfs, which copies every layer, where the file system takes no overlay."""

@@ -54,7 +54,8 @@ class TestCluster:
                 f"KUBECONFIG names no cluster, and there is no {self.up} that starts one:\n"
                 "set KUBECONFIG to a cluster with Knative and KServe, or CLUSTER_UP to such a script"
             )
-        say(f"{self.up}: on a new machine it builds for half an hour")
+        if not self.state.exists():
+            say(f"{self.up}: on a new machine this takes half an hour")
         done = subprocess.run(
             ["/bin/bash", "-c", _READ, "up", self.up],
             stdin=subprocess.DEVNULL,
