@@ -94,7 +94,7 @@ def say(capsys: pytest.CaptureFixture[str]) -> Callable[[str], None]:
 @pytest.fixture
 def warm(client: Client) -> None:
     """A predictor that has a pod."""
-    client.wait(client.submit("a warm circle", **SMALL).id, timeout=240)
+    client.wait(client.submit("a warm circle", **SMALL).id, timeout=400)
 
 
 @pytest.fixture(scope="session")

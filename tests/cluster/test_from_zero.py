@@ -20,24 +20,35 @@ IDLE = 400.0
 MEDIUM: dict[str, Any] = {"width": 64, "height": 64, "num_frames": 61, "num_inference_steps": 80}
 
 
+#: Knative's autoscaler counts a report of the activator twice in the second in which it comes late, and
+#: on a node that is starved starts a second pod for that. Settings that start two do so each time.
+TRIES = 3
+
+
 @pytest.mark.core
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 @pytest.mark.usefixtures("warm")
 def test_a_job_wakes_one_pod_from_zero(
     client: Client, system: System, tmp_path: Path, say: Callable[[str], None]
 ) -> None:
-    since = time.monotonic()
-    system.no_pods(IDLE)
-    say(f"idle to no pod: {time.monotonic() - since:.0f} s")
-    job = client.submit("a sleepy square", **MEDIUM)
-    first = step_of(client, job, 1)
-    (pod,) = system.pods()
-    done = client.wait(job.id, timeout=240)
-    (ready,) = system.logged(pod["metadata"]["name"], "ready")
-    say("\n".join(["from zero:", *cold_start(done, pod, str(ready["timestamp"]), first)]))
-    # A second pod would still be here: an idle one stays for the autoscaler's window at least.
-    assert [p["metadata"]["name"] for p in system.pods()] == [pod["metadata"]["name"]]
-    assert fetched(client, done, tmp_path)
+    for _ in range(TRIES):
+        since = time.monotonic()
+        system.no_pods(IDLE)
+        say(f"idle to no pod: {time.monotonic() - since:.0f} s")
+        job = client.submit("a sleepy square", **MEDIUM)
+        first = step_of(client, job, 1)
+        (name,) = pods_of(client.get(job.id))
+        pod = system.kubectl.get("pod", name)
+        (ready,) = system.logged(name, "ready")
+        done = client.wait(job.id, timeout=240)
+        say("\n".join(["from zero:", *cold_start(done, pod, str(ready["timestamp"]), first)]))
+        assert fetched(client, done, tmp_path)
+        # Another pod would still be here: an idle one stays for the autoscaler's window at least.
+        pods = [pod["metadata"]["name"] for pod in system.pods()]
+        if pods == [name]:
+            return
+        say(f"pods of one job: {pods}")
+    raise AssertionError(f"{TRIES} times in a row one job started more than one pod")
 
 
 @pytest.mark.timeout(900)

@@ -12,7 +12,7 @@ from tests.cluster.kubectl import Kubectl, Resource, condition
 from tests.cluster.system import BROKER, NAMESPACE, PREDICTOR
 from tests.cluster.waiting import until
 
-pytestmark = [pytest.mark.core, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.core, pytest.mark.timeout(600)]
 
 READY = 60.0
 SERVICES = ("submit", "completion", "reaper")
