@@ -87,7 +87,8 @@ async def test_a_cursor_that_means_nothing_starts_a_round(rig: Rig, cursor: str)
 
 async def test_a_batch_is_small_among_many(rig: Rig) -> None:
     store = rig.another(replace(rig.settings, backlog_limit=10_000))
-    await asyncio.gather(*(rig.submit() for _ in range(1500)))
+    for _ in range(15):  # no more at once than find a connection in time on a busy machine
+        await asyncio.gather(*(rig.submit() for _ in range(100)))
     audit = await store.audit(100)
     assert 100 <= audit.checked < 300
     assert not audit.whole
