@@ -19,14 +19,22 @@ import yaml
 
 from tests.cluster.kubectl import Kubectl, Resource, condition
 from tests.cluster.waiting import until
-from tests.local.broker.contract import BrokerContract, Deployment, broker_delivery, subscriptions
-from tests.local.broker.recorder import Recorder
-from tests.local.broker.support import event_headers, resources
+from tests.local.broker.contract import (
+    BrokerContract,
+    Deployment,
+    broker_delivery,
+    post,
+    received,
+    subscriptions,
+)
+from tests.local.broker.recorder import PROBE, Answer, Recorder
+from tests.local.broker.support import Subscription, event_headers, resources
 
 #: As on our Broker. Without it a POST returns when all deliveries and replies have ended.
 ASYNC = {"messaging.knative.dev/async-handler": "true"}
 READY = 180.0  # seconds that a Broker and its Triggers may take
-PROBE = event_headers("test.plain", "probe")
+#: Their subscribers are not there.
+UNREACHED = ("late", "away")
 
 
 @contextmanager
@@ -69,6 +77,14 @@ def deploy(kubectl: Kubectl, broker_and_triggers: Sequence[Resource]) -> str:
     return str(kubectl.get("broker", "default")["status"]["address"]["url"])
 
 
+def probe(trigger: Subscription) -> dict[str, str]:
+    """The headers of an event that the Trigger wants."""
+    attributes: dict[str, str] = {}
+    for each in trigger.filters:
+        attributes |= each.get("any", [each])[0]["exact"]
+    return event_headers(attributes.pop("type"), PROBE, **attributes)
+
+
 @pytest.fixture(scope="module")
 def deployment() -> Iterator[Deployment]:
     if not os.environ.get("KUBECONFIG"):
@@ -77,21 +93,49 @@ def deployment() -> Iterator[Deployment]:
         host = own_address(kubectl)
         late_port = free_port(host)
         with Recorder(host=host) as recorder, httpx.Client(trust_env=False, timeout=30) as client:
-            found = resources(namespace, subscriptions(recorder, late_port), broker_delivery(recorder))
-            address = urlsplit(deploy(kubectl, found))
+            triggers = subscriptions(recorder, late_port)
+            address = urlsplit(deploy(kubectl, resources(namespace, triggers, broker_delivery(recorder))))
             service, system, *_ = str(address.hostname).split(".")
             with Kubectl(system).forward(f"service/{service}", address.port or 80) as port:
                 url = f"http://127.0.0.1:{port}{address.path}"
 
-                def arrives() -> bool:
-                    """Ready is what the controllers say; ingress, dispatcher and filter hear of it later."""
-                    client.post(url, headers=PROBE)
-                    return bool(recorder.received("/plain"))
+                paths = {urlsplit(t.subscriber).path: probe(t) for t in triggers if t.name not in UNREACHED}
 
-                until(f"an event reaches this machine at {host}", arrives, 60, every=1)
+                def silent() -> set[str]:
+                    """Ready is what the controllers say; ingress, dispatcher and filter hear of it later."""
+                    for path in (missing := paths.keys() - recorder.probed()):
+                        client.post(url, headers=paths[path])
+                    return missing
+
+                until(f"each Trigger reaches this machine at {host}", lambda: not silent(), READY, every=1)
                 yield Deployment(url, recorder, late_port, client)
 
 
 @pytest.mark.timeout(300)
 class TestKnativesBroker(BrokerContract):
-    """Every test of the contract."""
+    """Every test of the contract, and what is Knative's own."""
+
+    # What docs/operations.md lists as different from the broker of one machine.
+
+    def test_it_adds_attributes_of_its_own(self, deployment: Deployment) -> None:
+        deployment.recorder.answer("/refusing", Answer(400))
+        post(deployment, event_headers("test.refusing", "attributes"))
+        (letter,) = received(deployment, "/letters/refusing", "attributes")
+        (event,) = received(deployment, "/refusing", "attributes")
+        assert "ce-knativearrivaltime" in event.headers
+        assert letter.headers["ce-knativebrokerttl"] == "255"
+
+    def test_it_takes_large_events(self, deployment: Deployment) -> None:
+        body = b"x" * (2 * 1024 * 1024)
+        assert post(deployment, event_headers("test.plain", "large"), body).status_code == 202
+        (event,) = received(deployment, "/plain", "large")
+        assert event.body == body
+
+    def test_it_follows_redirects(self, deployment: Deployment) -> None:
+        moved = Answer(308, {"location": deployment.recorder.url("/moved")})
+        deployment.recorder.answer("/plain", moved)
+        try:
+            post(deployment, event_headers("test.plain", "moved"))
+            received(deployment, "/moved", "moved")
+        finally:
+            deployment.recorder.answer("/plain", Answer())

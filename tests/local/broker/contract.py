@@ -22,7 +22,7 @@ from cloudevents.http import CloudEvent
 from tests.local.broker.recorder import Answer, Recorder, event_answer
 from tests.local.broker.support import Subscription, event_headers
 
-__all__ = ["BrokerContract", "Deployment", "broker_delivery", "subscriptions"]
+__all__ = ["BrokerContract", "Deployment", "broker_delivery", "post", "received", "subscriptions"]
 
 
 @dataclass(frozen=True)
@@ -341,6 +341,7 @@ class BrokerContract:
 
 
 def post(deployment: Deployment, headers: dict[str, str], body: bytes = b"") -> httpx.Response:
+    """Post to the Broker."""
     return deployment.client.post(deployment.url, headers=headers, content=body)
 
 

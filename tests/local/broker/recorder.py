@@ -10,9 +10,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Self
 
-__all__ = ["Answer", "Recorder", "Request", "event_answer"]
+__all__ = ["PROBE", "Answer", "Recorder", "Request", "event_answer"]
 
-WAIT = 30.0  # seconds until a test gives up
+#: The id of events that only try whether a path is reached.
+PROBE = "probe"
+
+WAIT = 60.0  # seconds until a test gives up; a cluster may be busy with other things
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,7 @@ class Recorder:
         self._changed = threading.Condition()
         self._received: list[Request] = []
         self._answers: dict[str, tuple[Answer, ...]] = {}  # by path
+        self._probed: set[str] = set()
         recorder = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -127,8 +131,16 @@ class Recorder:
                 self._changed.wait(left)
             return found
 
+    def probed(self) -> frozenset[str]:
+        """The paths that a probe has come to. No other method tells of probes."""
+        with self._changed:
+            return frozenset(self._probed)
+
     def _take(self, request: Request) -> Answer:
         with self._changed:
+            if request.headers.get("ce-id") == PROBE:
+                self._probed.add(request.path)
+                return Answer()
             self._received.append(request)
             self._changed.notify_all()
             count = sum(r.path == request.path for r in self._received)
