@@ -154,13 +154,10 @@ MUTATIONS: Sequence[Mutation] = (
     # What came last: :predict, excuses, the reissues' end, results
     Mutation("submit: a call goes before those that wait", "for _, other in ipairs(all_queues()) do busy = busy or waiting(other) > 0 end", "", real=True),
     Mutation("submit: a call takes a credit that is not free", "local busy = paused() or redis.call('ZCARD', CREDITS) >= LIMIT", "local busy = paused()", real=True),
-    Mutation("submit: a call does not heed the pause", "local busy = paused() or redis.call", "local busy = redis.call", real=True),
     Mutation("strike: an outage of the object store is no excuse", "if job.unkept and num(job.excuses) < EXCUSES then", "if false then", needs=frozenset({"object store is away"}), real=True),
     Mutation("reap: the pool is not paused after six events", "    requeue(job)\n    pause_pool()\n    return 'requeued'", "    requeue(job)\n    return 'requeued'", needs=frozenset({"a Trigger is gone for a while"})),
     Mutation("reap: events are sent for ever", "elseif num(job.reissues) >= REISSUES then", "elseif false then", needs=frozenset({"a Trigger is gone for a while"})),
     Mutation("dead letter: beside a result", "job.result or leased(job) or not job.since", "leased(job) or not job.since", needs=frozenset({"broker delivers twice", "broker is slow", "subscriber refuses with 4xx"})),
-    Mutation("late: a result is not answered", "  if job and job.result then -- whatever comes after it is answered with it, as claim does\n    deliver(job, job.result)\n    return 'answered'\n  end\n  if not job or job.delivery ~= delivery or job.token or job.result or", "  if not job or job.delivery ~= delivery or job.token or"),
-    Mutation("checkpoint: goes back", "if num(step) < num(job.checkpoint_step) and job.checkpoint ~= given(A[5]) then return 'ok' end", "", real=True),
     Mutation("index: the old status stays", "if job.status then redis.call('ZREM', index .. job.status, ids[job]) end", ""),
     # The predictor
     Mutation("predictor: works on when its own clock says that its lease is over", rule="own_clock", needs=frozenset({"predictor sleeps past its lease"})),
