@@ -17,4 +17,4 @@ def test_a_seed_always_makes_the_same_run(seed: int) -> None:
 def test_a_violation_names_its_seed_and_has_its_trace() -> None:
     with pytest.raises(Failed, match=r"^seed 0: credits_within_limit: ") as caught:
         one(0, by_name("pump: the credits have no limit"))
-    assert "claim" in caught.value.trace
+    assert "submit" in caught.value.trace
