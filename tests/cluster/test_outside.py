@@ -86,7 +86,7 @@ def test_its_address_is_one_of_the_cluster(kubectl: Kubectl, name: str) -> None:
 
 
 @pytest.mark.usefixtures("warm")
-@pytest.mark.parametrize(("name", "path"), [door for door in DOORS if ":predict" not in door[1]])
+@pytest.mark.parametrize(("name", "path"), [door for door in DOORS if door[0] != PREDICTOR])
 def test_the_same_request_arrives_inside(inside: httpx.Client, name: str, path: str) -> None:
     host = f"{name}.{NAMESPACE}.svc.cluster.local"
     answer = inside.post(path, headers={**EVENT, "host": host}, content=b"no JSON")
