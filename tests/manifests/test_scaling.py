@@ -73,6 +73,12 @@ def knative(resources: Sequence[Resource], name: str) -> Resource:
     return found
 
 
+def test_no_gpu_waits_for_a_function_to_start(resources: Sequence[Resource]) -> None:
+    for name in ("completion", "reaper"):  # the one admits the next job, the other finds what was lost
+        annotations = knative(resources, name)["spec"]["template"]["metadata"]["annotations"]
+        assert annotations["autoscaling.knative.dev/min-scale"] == "1"
+
+
 def test_only_submit_is_seen_from_outside(resources: Sequence[Resource]) -> None:
     for name in ("completion", "reaper"):
         assert knative(resources, name)["metadata"]["labels"].items() >= CLUSTER_LOCAL.items()
