@@ -53,7 +53,8 @@ def main(arguments: Sequence[str]) -> int:
             elif given.action == "down":
                 cluster.stop(*(["--purge"] if given.purge else []))
             else:
-                say(f"built {_images(given, cluster).try_dockerfile()}")
+                with timed("the predictor's Dockerfile, without torch"):
+                    say(_images(given, cluster).try_dockerfile())
     except (SetupError, MochiError, OSError) as error:
         sys.stderr.write(f"{error}\n")
         return 1

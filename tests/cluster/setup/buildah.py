@@ -38,12 +38,25 @@ class Buildah:
 
     folder: Path
 
-    def build(self, root: Path, dockerfile: str, name: str, *arguments: str) -> None:
-        """Build a Dockerfile of `root`, with build arguments NAME=VALUE. Raises SetupError."""
+    def build(self, root: Path, dockerfile: str, name: str) -> None:
+        """Build a Dockerfile of `root`; its steps are kept for the next build. Raises SetupError."""
         self._base()
+        context = ("--file", str(root / dockerfile), "--tag", name, str(root))
+        self._bud(Path(dockerfile).parent.name, "--layers", *self._mounts(), *context)
+
+    def attempt(self, root: Path, dockerfile: str, *arguments: str) -> str:
+        """Build a Dockerfile of `root` with build arguments NAME=VALUE, and keep nothing of it.
+
+        Returns the size of the image. Raises SetupError.
+        """
+        self._base()
+        name = "dev.local/attempt:1"
         given = [f"--build-arg={argument}" for argument in arguments]
         context = ("--file", str(root / dockerfile), "--tag", name, str(root))
-        self._bud(Path(dockerfile).parent.name, "--layers", *self._mounts(), *given, *context)
+        self._bud(f"{Path(dockerfile).parent.name}-attempt", *self._mounts(), *given, *context)
+        size = output(*self._command(), "images", "--format", "{{.Size}}", name).strip()
+        output(*self._command(), "rmi", name)
+        return size
 
     def save(self, name: str, archive: Path) -> None:
         """Write an image into a tar file for containerd; not compressed, as it stays on this machine."""

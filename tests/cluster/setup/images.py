@@ -87,11 +87,9 @@ class Images:
             self._node.remove(gone)
 
     def try_dockerfile(self) -> str:
-        """Build the predictor's Dockerfile without torch, which shows that it builds; the image's name."""
+        """Build the predictor's Dockerfile without torch, which shows that it builds; the image's size."""
         names = re.findall(r"^(torch|triton|(?:nvidia|cuda)[\w-]*)==", self._requirements, re.MULTILINE)
-        name = f"{NAMES['predictor']}:without-torch"
-        self._buildah.build(self._root, DOCKERFILES["predictor"], name, f"WITHOUT={' '.join(names)}")
-        return name
+        return self._buildah.attempt(self._root, DOCKERFILES["predictor"], f"WITHOUT={' '.join(names)}")
 
     @cached_property
     def _images(self) -> Sequence[Image]:
