@@ -104,7 +104,7 @@ def test_a_build_sees_what_the_images_are_made_of_and_nothing_else() -> None:
     assert rules[0] == "*"
     let_in = {rule.removeprefix("!") for rule in rules if rule.startswith("!")}
     assert let_in == {*LOCK, *CODE["functions"], *CODE["predictor"]}
-    assert {"**/__pycache__", "**/*.pyc"} == set(rules) - {"*"} - {f"!{name}" for name in let_in}
+    assert {"**/__pycache__", "**/*.pyc", "**/.func"} == set(rules) - {"*"} - {f"!{name}" for name in let_in}
 
 
 def test_every_file_of_an_image_is_in_the_repository() -> None:

@@ -26,7 +26,12 @@ def test_it_is_one_that_was_created_and_that_is_sent_events(function: dict[str, 
     assert function["specVersion"] == "0.36.0"
 
 
+def test_what_func_writes_beside_it_is_nobody_elses_matter() -> None:
+    # It would write this line itself, into a file that git does not know.
+    assert "/.func" in (ROOT / "functions/submit/.gitignore").read_text("utf-8").splitlines()
+
+
 def test_it_has_the_name_of_the_knative_service(function: dict[str, Any]) -> None:
     service = yaml.safe_load((ROOT / "knative/functions/service-submit.yaml").read_text("utf-8"))
     assert function["name"] == service["metadata"]["name"]
-    assert function["namespace"] == service["metadata"]["namespace"]
+    assert function["deploy"]["namespace"] == service["metadata"]["namespace"]

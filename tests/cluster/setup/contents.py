@@ -9,6 +9,7 @@ from pathlib import Path
 __all__ = ["files_of", "tag_of"]
 
 _DIGITS = 12
+_CACHES = {"__pycache__", ".func"}
 
 
 def files_of(root: Path, names: Iterable[str]) -> Iterator[Path]:
@@ -21,7 +22,7 @@ def files_of(root: Path, names: Iterable[str]) -> Iterator[Path]:
         if not path.exists():
             raise FileNotFoundError(f"{name}: no such file or folder, and an image is made of it")
         inside = path.rglob("*") if path.is_dir() else (path,)
-        yield from sorted(p for p in inside if p.is_file() and "__pycache__" not in p.parts)
+        yield from sorted(p for p in inside if p.is_file() and not _CACHES.intersection(p.parts))
 
 
 def tag_of(root: Path, names: Iterable[str], *more: str) -> str:
