@@ -39,7 +39,7 @@ class Phase:
 class Budget:
     """How long a stage may take: `minutes` of all its cores, or exactly `steps` where they are given.
 
-    It is saved after each `save_seconds`, and its `samples` are written five times a phase.
+    It is saved after each `save_seconds`, and its `samples` are written twice a phase.
     """
 
     minutes: float
@@ -101,7 +101,7 @@ def train(task: Task, folder: Path, budget: Budget, seed: int) -> None:
         before = sum(state["plan"][name] for name in names[:index])
         share_before = sum(p.share for p in task.phases[:index])
         began, first = time.monotonic(), state["step"]
-        every = max(1, planned // 5)
+        every = max(1, planned // 2)
         while state["step"] < before + planned:
             step = state["step"]
             _set_rates(task, step, share_before + phase.share * (step - before) / planned)

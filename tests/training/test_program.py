@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 import torch
 
 from inference_service.mochi_pipeline import load_mochi
+from tests.inference_service.support import SPEC, generate
 from training.__main__ import main
 from training.denoiser import fit_for_training, new_transformer
 from training.words import new_text_encoder, new_tokenizer, spell_alike
@@ -38,26 +40,25 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_model_is_loaded_as_any_mochi(uninterrupted: Path) -> None:
-    profile = load_mochi(uninterrupted / "model", "tiny-mochi").profile
-    assert profile.name == "tiny-mochi"
+    pipeline = load_mochi(uninterrupted / "model", "tiny-mochi")
+    assert generate(pipeline, replace(SPEC, width=64, height=64)).shape == (7, 64, 64, 3)
     assert sum(file.stat().st_size for file in (uninterrupted / "model").rglob("*")) < 15 * 2**20
     assert (uninterrupted / "model" / "README.md").read_text("utf-8").startswith("---\nlicense: apache-2.0\n")
 
 
-@pytest.mark.parametrize("checkpoint", ["vae.pt", "denoiser.pt"])
-def test_killed_and_started_again_it_makes_the_same_model(
-    uninterrupted: Path, tmp_path: Path, checkpoint: str
-) -> None:
-    process = subprocess.Popen([sys.executable, "-m", "training", *arguments(tmp_path)])
-    try:
-        deadline = time.monotonic() + 100
-        while not (tmp_path / checkpoint).exists():
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+@pytest.mark.timeout(300)  # three starts of torch, on a machine that may have other work
+def test_killed_twice_and_started_again_it_makes_the_same_model(uninterrupted: Path, tmp_path: Path) -> None:
+    for checkpoint in ("vae.pt", "denoiser.pt"):
+        process = subprocess.Popen([sys.executable, "-m", "training", *arguments(tmp_path)])
+        try:
+            deadline = time.monotonic() + 100
+            while not (tmp_path / checkpoint).exists():
+                assert process.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+        finally:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
     assert not (tmp_path / "model").exists()
     main(arguments(tmp_path))
     assert weights(tmp_path) == weights(uninterrupted)
