@@ -73,6 +73,7 @@ def test_past_its_time_it_says_what_is_not_ready_and_why(cluster: Described) -> 
         resource("v1", "Pod", "submit-2", status={"conditions": [unscheduled("no CPU is left")]}),
         resource("v1", "Pod", "submit-3", status={"containerStatuses": [container("user", exited(), 4)]}),
         resource("v1", "Pod", "bucket-1", status={"phase": "Succeeded"}),
+        going("submit-0", waiting),
     ]
     cluster.holds("pods", *pods)
     cluster.holds("events", event("submit-2", "Insufficient cpu"))
@@ -83,12 +84,18 @@ def test_past_its_time_it_says_what_is_not_ready_and_why(cluster: Described) -> 
     assert lines == [
         "not ready after 0 s:",
         "  service/submit: is not there",
-        "  pod/submit-1, container user: waiting: ErrImagePull: no such image",
+        "  pod/submit-1, container user: not ready, waiting: ErrImagePull: no such image",
         "  pod/submit-2: Unschedulable: no CPU is left",
-        "  pod/submit-3, container user: terminated: Error",
+        "  pod/submit-3, container user: not ready, terminated: Error",
         "    | REDIS_URL: is missing",
         "  event of pod/submit-2: Insufficient cpu",
     ]
+
+
+def going(name: str, state: dict[str, Any]) -> dict[str, Any]:
+    pod = resource("v1", "Pod", name, status={"containerStatuses": [container("user", state)]})
+    pod["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    return pod
 
 
 def container(name: str, state: dict[str, Any], restarts: int = 0) -> dict[str, Any]:

@@ -100,9 +100,9 @@ def _report(documents: Sequence[Resource], missing: Sequence[Unready]) -> Iterat
 
 
 def _pod(namespace: str, pod: Resource) -> Iterator[str]:
-    """Lines about a pod that is not well; none about one that is, or that has done its work."""
+    """Lines about a pod that is not well; none about one that is, that has done its work, or that is going."""
     name, status = pod["metadata"]["name"], pod.get("status", {})
-    if status.get("phase") == "Succeeded":
+    if status.get("phase") == "Succeeded" or "deletionTimestamp" in pod["metadata"]:
         return
     for condition in status.get("conditions", ()):
         if condition["type"] == "PodScheduled" and condition["status"] != "True":
@@ -113,7 +113,7 @@ def _pod(namespace: str, pod: Resource) -> Iterator[str]:
         states: Mapping[str, Resource] = container["state"]
         state, details = next(iter(states.items()), ("unknown", {}))
         words = [str(details[key]) for key in ("reason", "message") if details.get(key)]
-        yield f"  pod/{name}, container {container['name']}: {': '.join([state, *words])}"
+        yield f"  pod/{name}, container {container['name']}: not ready, {': '.join([state, *words])}"
         if container.get("restartCount") or state == "terminated":
             yield from _log(namespace, name, container["name"])
 
