@@ -54,6 +54,18 @@ def test_a_script_that_fails_is_said(tmp_path: Path) -> None:
         cluster.start()
 
 
+def test_what_lies_beside_the_script_ends_the_cluster(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    down = ["down", "--up", str(tmp_path / "up"), "--folder", str(tmp_path / "ours")]
+    assert main(down) == 1
+    assert "only a cluster that CLUSTER_UP starts" in capsys.readouterr().err
+    script(tmp_path, '#!/bin/bash\necho "$0 $*" >>"${0%/*}/told"\n').rename(tmp_path / "down")
+    assert main(down) == 0
+    assert main([*down, "--purge"]) == 0
+    assert (tmp_path / "told").read_text() == f"{tmp_path}/down \n{tmp_path}/down --purge\n"
+
+
 def test_a_cluster_of_ones_own_is_not_built_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

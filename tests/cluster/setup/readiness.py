@@ -100,7 +100,7 @@ def _report(documents: Sequence[Resource], missing: Sequence[Unready]) -> Iterat
 
 
 def _pod(namespace: str, pod: Resource) -> Iterator[str]:
-    """Lines about a pod that is not well; none about one that is, that has done its work, or that is going."""
+    """Lines about a pod that is not well; none about one that is, or is going, or has done its work."""
     name, status = pod["metadata"]["name"], pod.get("status", {})
     if status.get("phase") == "Succeeded" or "deletionTimestamp" in pod["metadata"]:
         return
