@@ -95,13 +95,20 @@ class System:
         old = until("the predictor's revision is settled", self.revision, _ROLLOUT)
         changes = {"/spec/predictor/containers/0/env": list(env), "/metadata/annotations": annotations}
         patch = [{"op": "add", "path": path, "value": value} for path, value in changes.items()]
+        before = self._generation()
         self.kubectl.patch("inferenceservice", PREDICTOR, patch)
+        if self._generation() == before:
+            return old  # somebody has applied the manifests meanwhile
 
         def new() -> str:
             revision = self.revision()
             return revision if revision != old else ""
 
         return until("the predictor's new revision gets the requests", new, _ROLLOUT)
+
+    def _generation(self) -> int:
+        generation: int = self.kubectl.get("inferenceservice", PREDICTOR)["metadata"]["generation"]
+        return generation
 
     def _container(self) -> Resource:
         containers: list[Resource] = self.kubectl.get("inferenceservice", PREDICTOR)["spec"]["predictor"][

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from jobs.errors import MochiError
+from tests.cluster.setup.activator import send_to_pods
 from tests.cluster.setup.cluster import TestCluster
 from tests.cluster.setup.commands import SetupError, say, timed
 from tests.cluster.setup.images import NAMES, Images
@@ -81,6 +82,7 @@ def _up(given: argparse.Namespace, cluster: TestCluster) -> None:
             raise SetupError(_where_from(named))
     else:
         os.environ.update(cluster.start())
+        send_to_pods()
     made = None if references else _images(given, cluster)
     if made is not None:
         references = {name: f"{name}:{tag}" for name, tag in made.make().items()}
