@@ -97,7 +97,7 @@ def cold_start(job: Job, pod: Resource, loaded: str, first_step: Event) -> Itera
         assert before is not None
         assert job.created_at is not None
         since, after = moment - job.created_at, moment - before
-        yield f"  {name:<18} {since.total_seconds():7.2f} s  +{after.total_seconds():.2f} s"
+        yield f"  {name:<18} {since.total_seconds():7.2f} s  {after.total_seconds():+.2f} s"
         before = moment
 
 

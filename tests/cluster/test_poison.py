@@ -48,7 +48,10 @@ def misrouted(kubectl: Kubectl, name: str) -> Iterator[None]:
 
 
 def subscribe(kubectl: Kubectl, name: str, subscriber: Resource) -> None:
-    before = kubectl.get("trigger", name)["status"]["subscriberUri"]
+    trigger = kubectl.get("trigger", name)
+    if trigger["spec"]["subscriber"] == subscriber:
+        return  # somebody has applied the manifests meanwhile
+    before = trigger["status"]["subscriberUri"]
     kubectl.patch("trigger", name, [{"op": "replace", "path": "/spec/subscriber", "value": subscriber}])
 
     def changed() -> bool:
