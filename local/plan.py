@@ -77,9 +77,8 @@ class _Planner:
 
     def plan(self) -> Plan:
         servers: list[Program] = []
-        redis_url = self._environ.get("REDIS_URL", "")
-        if not redis_url:
-            redis_url = self._valkey(servers)
+        # The settings' has the password that REDIS_PASSWORD names.
+        redis_url = self._settings.redis_url if self._environ.get("REDIS_URL") else self._valkey(servers)
         s3 = {name: value for name, value in self._environ.items() if name.startswith("AWS_") and value}
         if self._settings.aws_s3_endpoint is None:
             s3 = self._seaweed(servers)

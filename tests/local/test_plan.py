@@ -62,6 +62,12 @@ def test_ones_own_servers_are_used_instead(folder: DataFolder) -> None:
     assert list(folder.secrets.iterdir()) == []
 
 
+def test_the_password_beside_ones_own_redis_reaches_every_process(folder: DataFolder) -> None:
+    beside = {**OWN_SERVERS, "REDIS_URL": "redis://127.0.0.1:6379/0", "REDIS_PASSWORD": "redis-password"}
+    plan = _plan({**USER, **beside}, folder)
+    assert {program.environ["REDIS_URL"] for program in plan.programs} == {OWN_SERVERS["REDIS_URL"]}
+
+
 def test_the_users_settings_reach_the_processes_and_win(folder: DataFolder) -> None:
     for program in (*_plan(USER, folder).workers, *_plan(USER, folder).doors):
         wanted = ("MOCHI_POOL_LIMIT", "MODEL_NAME", "MOCHI_LEASE_SECONDS")
