@@ -47,8 +47,8 @@ class PlainHttp(HttpToolsProtocol):
         """Whether the request at hand offers another protocol. CONNECT, which is one, is left to uvicorn."""
         return self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT"
 
-    def read_on(self, rest: bytes) -> None:
-        """Read the request at hand again without its offer, and what came behind its head."""
+    def without_offer(self) -> bytes:
+        """The head of the request at hand without its offer, for the new parser that reads it."""
         version = self.parser.get_http_version().encode()
         head = [self.parser.get_method(), b" ", self.url, b" HTTP/", version, b"\r\n"]
         for name, value in self.headers:
@@ -58,7 +58,7 @@ class PlainHttp(HttpToolsProtocol):
             elif name not in _OFFER:
                 head += [name, b": ", value, b"\r\n"]
         self._new_parser()
-        self.parser.feed_data(b"".join([*head, b"\r\n", rest]))
+        return b"".join([*head, b"\r\n"])
 
     def _new_parser(self) -> None:
         self.parser = _Parser(self)
@@ -71,9 +71,14 @@ class _Parser(httptools.HttpRequestParser):
         self._protocol = protocol
 
     def feed_data(self, data: bytes) -> None:  # type: ignore[override]  # uvicorn feeds bytes
-        try:
-            super().feed_data(data)
-        except httptools.HttpParserUpgrade as offer:
-            if not self._protocol.offers():
-                raise
-            self._protocol.read_on(data[offer.args[0] :])
+        parser: httptools.HttpRequestParser = self
+        while True:  # a client may send many such requests at once, more than calls can be nested
+            try:
+                httptools.HttpRequestParser.feed_data(parser, data)
+            except httptools.HttpParserUpgrade as offer:
+                if not self._protocol.offers():
+                    raise
+                data = self._protocol.without_offer() + data[offer.args[0] :]
+                parser = self._protocol.parser
+            else:
+                return

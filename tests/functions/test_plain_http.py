@@ -87,6 +87,11 @@ async def test_the_connection_is_kept_and_requests_behind_one_another_are_answer
     assert await answers(port, requests, len(requests)) == wanted
 
 
+async def test_more_offers_at_once_than_calls_can_be_nested(port: int) -> None:
+    count = 1500
+    assert await answers(port, [EMPTY % H2C * count], count) == [b'"GET /a?b=c "'] * count
+
+
 async def test_a_tunnel_is_refused(port: int) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(b"CONNECT example.org:443 HTTP/1.1\r\nHost: example.org:443\r\n\r\n")
