@@ -199,22 +199,20 @@ class S3VideoStorage:
 
     def list(self, prefix: str) -> Iterator[StoredObject]:
         """Every object whose key begins with `prefix`."""
-        pages = self._client.get_paginator("list_objects_v2")
-        with storage_errors(self._where):
-            for page in pages.paginate(Bucket=self._bucket, Prefix=prefix):
-                for found in page.get("Contents", []):
-                    yield self._stored(found["Key"], found["ETag"], found["Size"], found["LastModified"])
+        return self._listed(prefix)
 
     def page(self, folder: str, after: str, limit: int = 1000) -> Sequence[StoredObject]:
         """Objects below a folder, from behind a key on."""
+        # One answer may hold fewer than it was asked for, although there are more.
+        paging = {"MaxItems": limit, "PageSize": limit}
+        return [*self._listed(checked_folder(folder), StartAfter=after, PaginationConfig=paging)]
+
+    def _listed(self, prefix: str, **asked: Any) -> Iterator[StoredObject]:  # noqa: ANN401  # the client's own
+        pages = self._client.get_paginator("list_objects_v2")
         with storage_errors(self._where):
-            answer = self._client.list_objects_v2(
-                Bucket=self._bucket, Prefix=checked_folder(folder), StartAfter=after, MaxKeys=limit
-            )
-        return [
-            self._stored(found["Key"], found["ETag"], found["Size"], found["LastModified"])
-            for found in answer.get("Contents", [])
-        ]
+            for page in pages.paginate(Bucket=self._bucket, Prefix=prefix, **asked):
+                for found in page.get("Contents", []):
+                    yield self._stored(found["Key"], found["ETag"], found["Size"], found["LastModified"])
 
     def presign(self, key: str, expires: int, filename: str | None = None) -> str:
         """A URL, signed for the public endpoint, that gets the object for `expires` seconds."""

@@ -24,6 +24,7 @@ def calls(storage: S3VideoStorage, key: str) -> list[Callable[[], object]]:
         lambda: storage.head(key),
         lambda: next(storage.read(key)),
         lambda: list(storage.list("a/")),
+        lambda: storage.page("a/", ""),
         lambda: storage.delete_prefix("a/"),
     ]
 
@@ -36,20 +37,24 @@ def refusing(status: int, code: str) -> bytes:
 
 
 @contextmanager
-def server(answer: bytes, then_hang: bool = False) -> Iterator[str]:
-    """A server that gives each connection this answer and closes it, or keeps it open."""
+def server(answer: bytes, then_hang: bool = False, later: bytes | None = None) -> Iterator[str]:
+    """A server that gives each connection this answer and closes it, or keeps it open.
+
+    `later`: the answer to all but the first one.
+    """
     over = Event()
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def serve() -> None:
-            kept = []
+            kept, next_answer = [], answer
             while True:
                 connection, _ = listener.accept()
                 if over.is_set():
                     connection.close()
                     break
                 connection.recv(65536)
-                connection.sendall(answer)
+                connection.sendall(next_answer)
+                next_answer = answer if later is None else later
                 if then_hang:
                     kept.append(connection)
                 else:

@@ -77,6 +77,20 @@ def test_objects_that_the_server_keeps_are_told(s3_settings: Settings) -> None:
         impatient(replace(s3_settings, aws_s3_endpoint=endpoint)).delete_prefix("a/")
 
 
+def _listing(key: str, rest: bytes = b"") -> bytes:
+    """A listing of one object, and what else it says."""
+    entry = f"<Key>{key}</Key><ETag>x</ETag><Size>1</Size><LastModified>2030-01-31T12:00:00Z</LastModified>"
+    body = b"<R><Contents>%s</Contents>%s</R>" % (entry.encode(), rest)
+    return b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%s" % (len(body), body)
+
+
+def test_a_page_is_filled_by_a_server_that_gives_fewer_objects_than_it_has(s3_settings: Settings) -> None:
+    more = b"<IsTruncated>true</IsTruncated><NextContinuationToken>t</NextContinuationToken>"
+    with server(_listing("a/1", more), later=_listing("a/2")) as endpoint:
+        page = impatient(replace(s3_settings, aws_s3_endpoint=endpoint)).page("a/", "", 3)
+    assert [stored.key for stored in page] == ["a/1", "a/2"]
+
+
 def test_it_works_again_once_the_server_is_back(s3_settings: Settings) -> None:
     port = free_port()
     target = urlsplit(s3_settings.aws_s3_endpoint or "")
