@@ -540,7 +540,7 @@ function T.unkept()
 end
 
 T['yield'] = function()
-  local id, token = unpack(A)
+  local id, token, reason = unpack(A)
   local job = fenced(id, token)
   if not job then
     job = load(id)
@@ -551,7 +551,9 @@ T['yield'] = function()
     return 'ok'
   end
   end_attempt(job, job.cancel and 'cancelled' or late(job) and 'failed' or 'continued')
-  if not job.cancel and not late(job) then strike(job, 'ended its slice without a step that was kept') end
+  if not job.cancel and not late(job) then
+    strike(job, given(reason) or 'ended its slice without a step that was kept')
+  end
   decide_own_end(job, token)
   if job.result then
     redis.call('ZADD', CREDITS, int(NOW + UNCOMPLETED), id)
@@ -575,7 +577,7 @@ function T.late()
     deliver(job, job.result)
     return 'answered'
   end
-  if not job or job.delivery ~= delivery or job.token or job.result or terminal(job)
+  if not job or job.delivery ~= delivery or job.token or terminal(job)
     or not redis.call('ZSCORE', CREDITS, id) then
     return 'ok'
   end

@@ -112,7 +112,7 @@ MUTATIONS: Sequence[Mutation] = (
     Mutation("yield: no strike without progress", "if not job.cancel and not late(job) then strike(job, 'ended", "if false then strike(job, 'ended", needs=frozenset({"predictor gets SIGTERM"})),
     # 8 late
     Mutation("late: any delivery", "if not job or job.delivery ~= delivery or job.token", "if not job or job.token", needs=frozenset({"broker is slow"})),
-    Mutation("late: beside a lease", "job.delivery ~= delivery or job.token or job.result", "job.delivery ~= delivery or job.result", needs=frozenset({"broker is slow"})),
+    Mutation("late: beside a lease", "job.delivery ~= delivery or job.token or terminal(job)", "job.delivery ~= delivery or terminal(job)", needs=frozenset({"broker is slow"})),
     # 9 record
     Mutation("record: no fence", "local id, kind, token, code, message = unpack(A)\n  local job = fenced(id, token)", "local id, kind, token, code, message = unpack(A)\n  local job = load(id)", needs=frozenset({"predictor sleeps past its lease"})),
     Mutation("record: not on the agenda", "decide_by_worker(job, kind, token, code, message)\n    redis.call('ZADD', CREDITS, int(NOW + UNCOMPLETED), id)", "decide_by_worker(job, kind, token, code, message)\n    redis.call('ZADD', CREDITS, int(NOW + 9 * UNCOMPLETED), id)"),
