@@ -11,7 +11,7 @@ one event loop.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from hashlib import sha256
 from math import ceil
 from secrets import token_hex
@@ -21,6 +21,7 @@ import structlog
 from pydantic import ValidationError
 
 from jobs.connection import CredentialsRefused, Server
+from jobs.dangers import dangers_of
 from jobs.errors import (
     BacklogFull,
     ConfigurationError,
@@ -205,9 +206,12 @@ class JobStore:
         """
         return (await self._call("unkept", lease.job.id, lease.token, step)).tag == "ok"
 
-    async def yield_(self, lease: Lease) -> Delivery | None:
-        """Row 7: the event to reply (`continued`, or a terminal one). None: the lease is lost."""
-        return _only(await self._call("yield", lease.job.id, lease.token))
+    async def yield_(self, lease: Lease, reason: str = "") -> Delivery | None:
+        """Row 7: the event to reply (`continued`, or a terminal one). None: the lease is lost.
+
+        `reason`: what a strike for it says; "" where it is the end of a slice.
+        """
+        return _only(await self._call("yield", lease.job.id, lease.token, reason))
 
     async def late(self, job_id: str, delivery: int) -> Delivery | None:
         """Row 8: the `continued` to reply, or the terminal event that is recorded, or None (answer 204)."""
@@ -379,23 +383,6 @@ class JobStore:
     async def _call(self, transition: str, *arguments: str | int) -> Reply:
         answer = await self._server.call(transition, *arguments)
         return Reply.read(answer, self._settings.pool_limit)
-
-
-def dangers_of(info: Mapping[str, str]) -> tuple[str, ...]:
-    """In what way a Redis that says this about itself may lose jobs."""
-    found = []
-    policy = info.get("maxmemory_policy", "")
-    if policy.startswith("allkeys"):  # the others take only what has a time to live, and nothing here has
-        found.append(
-            f"Redis removes jobs when its memory is full (maxmemory-policy {policy}): set noeviction, "
-            "so that it refuses new ones instead"
-        )
-    if info.get("aof_enabled") == "0":
-        found.append(
-            "Redis keeps no append-only file (appendonly no): the jobs since its last snapshot are lost when "
-            "it ends"
-        )
-    return tuple(found)
 
 
 def _hashed(idempotency: Idempotency | None) -> tuple[str, str]:
