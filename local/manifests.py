@@ -60,9 +60,8 @@ class Trigger:
     broker: str
     filter: Filter
     subscriber: Destination
-    delivery: (
-        Delivery  # its own, or the Broker's; only the dead letter sink is the Broker's where it has none
-    )
+    #: Its own, or the Broker's; of its own only the dead letter sink is the Broker's where it has none.
+    delivery: Delivery
 
 
 @dataclass(frozen=True)

@@ -178,9 +178,8 @@ def _with_reply(response: httpx.Response, body: bytes) -> _Answer:
     try:
         return _Answer(response.status_code, reply=read_event(response.headers, body))
     except NotACloudEvent as error:
-        if {
-            fault.field for fault in error.errors
-        } <= _REQUIRED:  # Knative reads it, and its ingress refuses it
+        lacking = {fault.field for fault in error.errors}
+        if lacking <= _REQUIRED:  # Knative reads it, and its ingress refuses it
             return _Answer(response.status_code, refusal=str(error))
         return _bad_reply(f"it is no CloudEvent: {error}")
 
