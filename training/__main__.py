@@ -8,9 +8,9 @@ from __future__ import annotations
 import argparse
 import warnings
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import nn
 
 from training.assemble import pipeline_of, show, write_model
 from training.denoiser import DenoiserTask
@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> None:
     fill_cache(vae, folder, options.clips, options.seed)
     cache = Cache(folder, options.clips, options.seed)
 
-    def shown(module: nn.ModuleDict, path: Path) -> str:
+    def shown(module: Any, path: Path) -> str:  # noqa: ANN401  # the parts have no types
         return show(pipeline_of(module, vae, cache), path)
 
     task = DenoiserTask(cache, options.seed, shown)

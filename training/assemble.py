@@ -1,34 +1,33 @@
 """The trained parts as a diffusers folder that `MochiPipeline.from_pretrained` loads, and clips from it."""
 
 # mypy: disable-error-code="no-untyped-call"
-# diffusers types few of its methods.
+# diffusers types few of its methods and none of its pipelines' parts.
 
 from __future__ import annotations
 
 import copy
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 from diffusers import (
-    AutoencoderKLMochi,
     FlowMatchEulerDiscreteScheduler,
     MochiPipeline,
-    MochiTransformer3DModel,
 )
 from diffusers.models.attention_processor import MochiAttnProcessor2_0
 from diffusers.models.transformers.transformer_mochi import MochiRoPE
 from numpy.typing import NDArray
 from PIL import Image
-from torch import nn
 
 from training.latents import Cache
-from training.vae import to_pixels
+from training.vae import Vae, to_pixels
 from training.words import new_tokenizer, spell_alike
 
-__all__ = ["pipeline_of", "sample", "show", "write_model"]
+__all__ = ["Pipeline", "pipeline_of", "sample", "show", "write_model"]
+
+Pipeline: TypeAlias = Any  # a MochiPipeline
 
 _STEPS, _GUIDANCE = 24, 3.5  # of the samples; the profile's are chosen by score
 _PROMPTS = (
@@ -41,9 +40,9 @@ _PROMPTS = (
 )
 
 
-def pipeline_of(module: nn.ModuleDict, vae: AutoencoderKLMochi, cache: Cache) -> MochiPipeline:
+def pipeline_of(module: Any, vae: Vae, cache: Cache) -> Pipeline:  # noqa: ANN401  # a module of both
     """A pipeline of copies of the trained parts, with diffusers' own attention and positions."""
-    transformer: MochiTransformer3DModel = copy.deepcopy(module["transformer"])
+    transformer = copy.deepcopy(module["transformer"])
     for block in transformer.transformer_blocks:
         block.attn1.processor = MochiAttnProcessor2_0()
     transformer.rope = MochiRoPE()
@@ -61,7 +60,7 @@ def pipeline_of(module: nn.ModuleDict, vae: AutoencoderKLMochi, cache: Cache) ->
 
 
 @torch.no_grad()
-def sample(pipe: MochiPipeline, prompts: list[str], seed: int, frames: int = 61) -> NDArray[np.uint8]:
+def sample(pipe: Pipeline, prompts: list[str], seed: int, frames: int = 61) -> NDArray[np.uint8]:
     """Clips of 64x64 for the prompts, all at once: (clips, frames, 64, 64, 3)."""
     pipe.set_progress_bar_config(disable=True)
     videos = pipe(
@@ -78,19 +77,18 @@ def sample(pipe: MochiPipeline, prompts: list[str], seed: int, frames: int = 61)
     return to_pixels(videos.permute(0, 2, 1, 3, 4) * 2 - 1)
 
 
-def show(pipe: MochiPipeline, path: Path) -> str:
+def show(pipe: Pipeline, path: Path) -> str:
     """A strip of six frames for each of a few prompts, most of them of held-out combinations."""
     clips = sample(pipe, list(_PROMPTS), seed=0)
     Image.fromarray(np.concatenate([np.concatenate([*clip[::12]], 1) for clip in clips])).save(path)
     return f"samples in {path.name}"
 
 
-def write_model(pipe: MochiPipeline, folder: Path) -> None:
+def write_model(pipe: Pipeline, folder: Path) -> None:
     """Save in float16 (4 bytes a weight would be too many to ship) with its card, whole or not at all."""
     part = folder.with_name(f".part-{folder.name}")
     shutil.rmtree(part, ignore_errors=True)
-    halves: Any = pipe.to(dtype=torch.float16)
-    halves.save_pretrained(part)
+    pipe.to(dtype=torch.float16).save_pretrained(part)
     shutil.copy(Path(__file__).with_name("MODEL_CARD.md"), part / "README.md")
     shutil.rmtree(folder, ignore_errors=True)
     part.rename(folder)

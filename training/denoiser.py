@@ -5,11 +5,14 @@ First two latent frames of each clip, drawn at random, then four, which costs le
 all the same; then all of them.
 """
 
+# mypy: disable-error-code="no-untyped-call"
+# diffusers and transformers type few of their methods: their models are Any here.
+
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -24,9 +27,11 @@ from training.loop import Phase
 from training.muon import Muon
 from training.words import drawn_prompt, encoded, new_text_encoder, new_tokenizer
 
-__all__ = ["DenoiserTask", "fit_for_training", "new_transformer"]
+__all__ = ["DenoiserTask", "Transformer", "fit_for_training", "new_transformer"]
 
-_CONFIG = {
+Transformer: TypeAlias = Any  # a MochiTransformer3DModel
+
+_CONFIG: dict[str, Any] = {
     "num_attention_heads": 5,
     "attention_head_dim": 32,
     "num_layers": 4,
@@ -41,9 +46,9 @@ _BORNE = 0.25  # noise, in deviations of a latent
 _SLOW = 0.01  # the positions' share of the learning rate
 
 
-def new_transformer() -> MochiTransformer3DModel:
+def new_transformer() -> Transformer:
     """An untrained transformer that predicts 0, whose layers are open and which knows positions."""
-    model = MochiTransformer3DModel(**_CONFIG)
+    model: Transformer = MochiTransformer3DModel(**_CONFIG)
     with torch.no_grad():
         for layer in (model.proj_out, model.norm_out.linear):
             layer.weight.zero_()
@@ -126,27 +131,28 @@ def _turned(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
     return torch.stack([even * cosine - odd * sine, even * sine + odd * cosine], dim=-1).flatten(-2)
 
 
-def fit_for_training(model: MochiTransformer3DModel) -> _Positions:
+def fit_for_training(model: Transformer) -> _Positions:
     """Give the model the attention and the positions above; what it computes stays the same."""
     for block in model.transformer_blocks:
         block.attn1.processor = _DenseAttention()
-    model.rope = _Positions()
-    return model.rope
+    positions = _Positions()
+    model.rope = positions
+    return positions
 
 
 class DenoiserTask:
     """Denoise latents of clips, told in words what they show."""
 
     name = "denoiser"
-    phases = (Phase("two", 0.3), Phase("four", 0.3), Phase("all", 0.4))
+    phases: Sequence[Phase] = (Phase("two", 0.25), Phase("four", 0.35), Phase("all", 0.4))
 
-    def __init__(self, cache: Cache, seed: int, show: Callable[[nn.ModuleDict, Path], str]) -> None:
+    def __init__(self, cache: Cache, seed: int, show: Callable[[Any, Path], str]) -> None:
         torch.manual_seed(seed)
         self._cache, self._show = cache, show
         self.tokenizer = new_tokenizer()
-        self.module = nn.ModuleDict({"transformer": new_transformer(), "text": new_text_encoder()})
+        self.module: Any = nn.ModuleDict({"transformer": new_transformer(), "text": new_text_encoder()})
         self._positions = fit_for_training(self.module["transformer"])
-        self.optimizers = _optimizers(self.module)
+        self.optimizers: Sequence[torch.optim.Optimizer] = _optimizers(self.module)
 
     def loss(self, phase: str, rng: np.random.Generator) -> Tensor:
         """The weighted mean squared error of the predicted velocity."""
@@ -187,9 +193,11 @@ def _times(rng: np.random.Generator, count: int) -> NDArray[np.float32]:
     return np.where(rng.random(count) < 0.25, rng.random(count), noisy).astype(np.float32)
 
 
-def _optimizers(module: nn.ModuleDict) -> list[torch.optim.Optimizer]:
+def _optimizers(module: nn.Module) -> list[torch.optim.Optimizer]:
     """Muon for the matrices of attention and feed-forward; AdamW for the others, the positions slowly."""
-    matrices, others, positions = [], [], []
+    matrices: list[Tensor] = []
+    others: list[Tensor] = []
+    positions: list[Tensor] = []
     for name, weight in module.named_parameters():
         if name.endswith("pos_frequencies"):
             positions.append(weight)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKLMochi
 from numpy.typing import NDArray
 
 from training.clips import Clip, draw_clip, render
 from training.loop import log, save_atomically
-from training.vae import to_tensor
+from training.vae import Vae, to_tensor
 
 __all__ = ["Cache", "cached_clip", "fill_cache"]
 
@@ -36,7 +36,7 @@ def cached_clip(seed: int, index: int) -> Clip:
     return draw_clip(np.random.default_rng((seed, 7, index)))
 
 
-def fill_cache(vae: AutoencoderKLMochi, folder: Path, count: int, seed: int) -> None:
+def fill_cache(vae: Vae, folder: Path, count: int, seed: int) -> None:
     """Encode what is not encoded yet, a file at a time."""
     (folder / "cache").mkdir(exist_ok=True)
     for shard in range(-(-count // _SHARD)):
@@ -49,11 +49,11 @@ def fill_cache(vae: AutoencoderKLMochi, folder: Path, count: int, seed: int) -> 
             with torch.no_grad():
                 latents.append(vae.encode(video).latent_dist.mean.numpy())
         whole = np.concatenate(latents).astype(np.float32)
-        save_atomically(path, lambda part, whole=whole: _write(part, whole))
+        save_atomically(path, partial(_write, whole))
         log(folder, f"cache {shard * _SHARD + len(latents)}/{count}")
 
 
-def _write(part: Path, latents: NDArray[np.float32]) -> None:
+def _write(latents: NDArray[np.float32], part: Path) -> None:
     with part.open("wb") as file:
         np.save(file, latents)
 

@@ -51,10 +51,25 @@ class Budget:
 class Task(Protocol):
     """What is trained."""
 
-    name: str
-    phases: Sequence[Phase]
-    module: nn.Module
-    optimizers: Sequence[torch.optim.Optimizer]
+    @property
+    def name(self) -> str:
+        """What its checkpoint is called."""
+        ...
+
+    @property
+    def phases(self) -> Sequence[Phase]:
+        """In their order."""
+        ...
+
+    @property
+    def module(self) -> nn.Module:
+        """All that is trained."""
+        ...
+
+    @property
+    def optimizers(self) -> Sequence[torch.optim.Optimizer]:
+        """Each group of parameters has its highest learning rate as `peak`."""
+        ...
 
     def loss(self, phase: str, rng: np.random.Generator) -> Tensor:
         """The loss of one batch, all chance taken from `rng`."""

@@ -44,6 +44,7 @@ class Muon(torch.optim.Optimizer):
             state = self.state[weight]
             if "momentum" not in state:
                 state["momentum"] = torch.zeros_like(weight)
+            assert weight.grad is not None
             state["momentum"].lerp_(weight.grad, 1 - group["momentum"])
             nesterov = weight.grad.lerp(state["momentum"], group["momentum"])
             updates.append(nesterov.flatten(1))
@@ -62,4 +63,5 @@ def _orthogonal(matrices: Tensor) -> Tensor:
     for _ in range(_ROUNDS):
         gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return x.mT if tall else x
+    nearest: Tensor = x.mT if tall else x
+    return nearest

@@ -3,10 +3,15 @@
 Trained first on windows around the shape, where there is something to learn, then on whole frames.
 """
 
+# mypy: disable-error-code="no-untyped-call"
+# diffusers and transformers type few of their methods: their models are Any here.
+
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import log
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -20,11 +25,13 @@ from training.clips import BACKGROUNDS, HELD_OUT, Clip, Combination, draw_clip, 
 from training.loop import Phase
 from training.muon import Muon
 
-__all__ = ["VaeTask", "new_vae", "to_pixels", "to_tensor"]
+__all__ = ["Vae", "VaeTask", "new_vae", "to_pixels", "to_tensor"]
+
+Vae: TypeAlias = Any  # an AutoencoderKLMochi
 
 #: Channels are multiples of 32 because the VAE normalises in 32 groups. The first two sizes are those at
 #: full resolution, where a 3x3x3 convolution would cost most: they have none.
-_CONFIG = {
+_CONFIG: dict[str, Any] = {
     "encoder_block_out_channels": (32, 32, 32, 64),
     "decoder_block_out_channels": (32, 32, 96, 128),
     "layers_per_block": (0, 0, 1, 1, 1),
@@ -39,10 +46,10 @@ _BATCHES = ((13, 3), (25, 2), (37, 1), (61, 1))
 _PEAK = 2e-3
 
 
-def new_vae(seed: int) -> AutoencoderKLMochi:
+def new_vae(seed: int) -> Vae:
     """An untrained VAE with the weights of `seed`."""
     torch.manual_seed(seed)
-    vae = AutoencoderKLMochi(**_CONFIG)
+    vae: Vae = AutoencoderKLMochi(**_CONFIG)
     with torch.no_grad():
         # The Fourier features are of such high frequencies that they are noise at first, and latents have to
         # stand out from the noise of the training.
@@ -69,15 +76,16 @@ class VaeTask:
     """Reconstruct clips through noisy latents."""
 
     name = "vae"
-    phases = (Phase("windows", 0.5), Phase("whole", 0.5))
+    phases: Sequence[Phase] = (Phase("windows", 0.5), Phase("whole", 0.5))
 
     def __init__(self, seed: int) -> None:
-        self.module = new_vae(seed)
-        inner, others = [], []
+        self.module: Vae = new_vae(seed)
+        inner: list[Tensor] = []
+        others: list[Tensor] = []
         for name, weight in self.module.named_parameters():
             is_inner = weight.ndim > 1 and name.split(".")[1] not in ("proj_in", "conv_in", "proj_out")
             (inner if is_inner else others).append(weight)
-        self.optimizers = [
+        self.optimizers: Sequence[torch.optim.Optimizer] = [
             Muon([{"params": inner, "peak": _PEAK}], lr=_PEAK, weight_decay=0.0),
             torch.optim.AdamW(
                 [{"params": others, "peak": _PEAK}], lr=_PEAK, betas=(0.9, 0.99), weight_decay=0.0
@@ -104,7 +112,8 @@ class VaeTask:
         weight = 1 + 4 * _near_shape(clips, video)
         reconstruction = (weight * (error.abs() + 2 * error**2)).mean()
         spread = (logvar - 2 * log(_NOISE)) ** 2  # so that sampling from the encoder is what was trained
-        return reconstruction + 3e-4 * (mean**2).mean() + 1e-4 * spread.mean()
+        loss: Tensor = reconstruction + 3e-4 * (mean**2).mean() + 1e-4 * spread.mean()
+        return loss
 
     def report(self, folder: Path, step: int) -> str:
         """A strip of held-out clips beside their reconstructions; how near those are."""
@@ -122,7 +131,8 @@ class VaeTask:
     @torch.no_grad()
     def _reconstructed(self, video: NDArray[np.uint8]) -> NDArray[np.uint8]:
         latents = self.module.encode(to_tensor(video[None])).latent_dist.mean
-        return to_pixels(self.module.decode(latents).sample)[0]
+        video_again: NDArray[np.uint8] = to_pixels(self.module.decode(latents).sample)[0]
+        return video_again
 
 
 def _decibels(squares: NDArray[np.float32]) -> float:

@@ -3,9 +3,13 @@
 Pieces are the words of our prompts, in three spellings, and single characters, so that any text has pieces.
 """
 
+# mypy: disable-error-code="no-untyped-call"
+# diffusers and transformers type few of their methods: their models are Any here.
+
 from __future__ import annotations
 
 import string
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -14,10 +18,22 @@ from torch import Tensor
 
 from training.clips import Clip, prompt_for, vocabulary
 
-__all__ = ["Batch", "drawn_prompt", "encoded", "new_text_encoder", "new_tokenizer", "spell_alike"]
+__all__ = [
+    "Batch",
+    "TextEncoder",
+    "Tokenizer",
+    "drawn_prompt",
+    "encoded",
+    "new_text_encoder",
+    "new_tokenizer",
+    "spell_alike",
+]
+
+Tokenizer: TypeAlias = Any  # a T5Tokenizer
+TextEncoder: TypeAlias = Any  # a T5EncoderModel
 
 _LETTERS = string.ascii_letters + string.digits + string.punctuation
-_SIZES = {"d_model": 64, "d_kv": 16, "d_ff": 128, "num_layers": 2, "num_heads": 4}
+_SIZES: dict[str, Any] = {"d_model": 64, "d_kv": 16, "d_ff": 128, "num_layers": 2, "num_heads": 4}
 #: Of the prompts: none at all (what guidance steers away from), with words that nobody knows, with nothing
 #: else, and said more than once.
 _NONE, _STRANGE, _NONSENSE, _REPEATED = 0.1, 0.1, 0.03, 0.02
@@ -40,12 +56,12 @@ def _pieces() -> list[tuple[str, float]]:
     ]
 
 
-def new_tokenizer() -> transformers.T5Tokenizer:
+def new_tokenizer() -> Tokenizer:
     """A tokenizer of our words and all of ASCII's characters."""
     return transformers.T5Tokenizer(vocab=_pieces(), extra_ids=0, model_max_length=256)
 
 
-def new_text_encoder() -> transformers.T5EncoderModel:
+def new_text_encoder() -> TextEncoder:
     """An untrained text encoder."""
     config = transformers.T5Config(
         vocab_size=len(_pieces()), feed_forward_proj="gated-gelu", dropout_rate=0.0, **_SIZES
@@ -53,7 +69,7 @@ def new_text_encoder() -> transformers.T5EncoderModel:
     return transformers.T5EncoderModel(config)
 
 
-def spell_alike(encoder: transformers.T5EncoderModel) -> None:
+def spell_alike(encoder: TextEncoder) -> None:
     """Give every piece with capitals the embedding of its small letters, the only ones trained."""
     places = {piece: place for place, (piece, _) in enumerate(_pieces())}
     weights = encoder.get_input_embeddings().weight
@@ -82,9 +98,7 @@ def _strange_word(rng: np.random.Generator) -> str:
     return "".join(rng.choice(list(_STRANGE_LETTERS), int(rng.integers(2, 8))))
 
 
-def encoded(
-    encoder: transformers.T5EncoderModel, tokenizer: transformers.T5Tokenizer, prompts: list[str]
-) -> Batch:
+def encoded(encoder: TextEncoder, tokenizer: Tokenizer, prompts: list[str]) -> Batch:
     """The prompts' embeddings, as many tokens as the longest has."""
     tokens = tokenizer(prompts, padding="longest", return_tensors="pt")
     mask = tokens.attention_mask.bool()

@@ -37,7 +37,8 @@ def cover(clip: Clip, frames: int = 61, side: int = 64) -> NDArray[np.float64]:
     ink = np.array(COLOURS[clip.combination.colour], float)
     channel = int(np.abs(ink - ground).argmax())
     pixels = render(clip, frames, side, side)[..., channel]
-    return (pixels - ground[channel]) / (ink - ground)[channel]
+    covered: NDArray[np.float64] = (pixels - ground[channel]) / (ink - ground)[channel]
+    return covered
 
 
 def centroid(covered: NDArray[np.float64]) -> tuple[float, float]:
