@@ -30,6 +30,7 @@ def main() -> int:
     # Idle OpenMP threads would spin otherwise, on cores that others need. Read when torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+    from inference_service.pipeline import DeviceLost
     from inference_service.server import PredictorServer  # imports kserve: after argv and the logs
 
     log = structlog.get_logger(__name__)
@@ -41,7 +42,8 @@ def main() -> int:
     server.start([])
     code = 0
     if server.failure is not None:
-        log.error("cannot_start", reason=str(server.failure))
+        lost = isinstance(server.failure, DeviceLost)
+        log.error("device_lost" if lost else "cannot_start", reason=str(server.failure), exit_code=1)
         code = 1
     if server.stuck:
         logging.shutdown()

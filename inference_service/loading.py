@@ -9,7 +9,7 @@ from pathlib import Path
 import structlog
 
 from inference_service.null_pipeline import NO_MODEL, NullPipeline
-from inference_service.pipeline import VideoPipeline
+from inference_service.pipeline import DeviceLost, VideoPipeline
 from inference_service.tiny_model import tiny_model_folder
 from jobs.errors import ConfigurationError
 from jobs.settings import DEFAULT_MODEL, Settings
@@ -24,7 +24,8 @@ log = structlog.get_logger(__name__)
 def load_pipeline(settings: Settings) -> VideoPipeline:
     """Load MODEL_DIR, else MODEL_NAME: `tiny-mochi` is built in, `none` is no model, others are of the hub.
 
-    Takes seconds to minutes. Raises ConfigurationError, in one line, when there is no such model.
+    Takes seconds to minutes. Raises ConfigurationError, in one line, when there is no such model,
+    and DeviceLost where the GPU fails.
     """
     if settings.model_dir is None and settings.model_name == NO_MODEL:
         return NullPipeline()
@@ -35,6 +36,7 @@ def load_pipeline(settings: Settings) -> VideoPipeline:
             _check_folder(settings.model_dir)
         from inference_service import mochi_pipeline
 
+        mochi_pipeline.check_device(os.environ.get("NVIDIA_VISIBLE_DEVICES"))
         mochi_pipeline.use_threads(usable_cores())
         if settings.model_dir is not None:
             return mochi_pipeline.load_mochi(settings.model_dir, settings.model_dir.name)
@@ -44,6 +46,8 @@ def load_pipeline(settings: Settings) -> VideoPipeline:
             return mochi_pipeline.load_mochi(folder, DEFAULT_MODEL)
         repository = settings.model_name.removeprefix("hf://")
         return mochi_pipeline.load_mochi(repository, repository, settings.hf_token)
+    except DeviceLost:
+        raise
     except Exception as error:  # diffusers, transformers and safetensors raise errors of many classes
         log.debug("load_failed", exc_info=True)
         raise ConfigurationError(f"{setting}: the model cannot be loaded: {_reason(error)}") from error

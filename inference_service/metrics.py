@@ -13,7 +13,8 @@ __all__ = ["CHECKPOINT_BYTES", "CHECKPOINT_SECONDS", "JOBS", "RESUMED_STEPS", "S
 
 JOBS = Counter(
     "mochi_predictor_jobs",
-    "Leases of this process by how they ended: completed, failed, cancelled, lost, slice or shutdown.",
+    "Leases of this process by how they ended: completed, failed, cancelled, lost, slice, shutdown, "
+    "device_lost.",
     ["outcome"],
 )
 

@@ -33,6 +33,7 @@ from diffusers import (
 
 from inference_service.model_identity import model_identity
 from inference_service.pipeline import (
+    DeviceLost,
     Frames,
     GenerationError,
     InvalidFrames,
@@ -48,7 +49,7 @@ from jobs.job import Phase
 from jobs.profile import Profile, shipped_profile
 from jobs.request import VideoSpec
 
-__all__ = ["MochiVideoPipeline", "build_model", "load_mochi", "use_threads"]
+__all__ = ["MochiVideoPipeline", "build_model", "check_device", "load_mochi", "use_threads"]
 
 log = structlog.get_logger(__name__)
 
@@ -65,6 +66,21 @@ _MAX_TOKENS = 256
 #: How torch and the libraries below it say that memory ran out, where they have no exception for it.
 _OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "STATUS_ALLOC_FAILED")
 
+#: How they say that the GPU, or the context on it, is broken, where torch raises a plain RuntimeError.
+_DEVICE_LOST = (
+    "CUDA error",
+    "CUDA driver error",
+    "device-side assert",
+    "unspecified launch failure",
+    "illegal memory access",
+    "uncorrectable ECC",
+    "STATUS_EXECUTION_FAILED",
+)
+
+#: torch's own class for errors of the device, since 2.8.
+_ACCELERATOR_ERROR: type[Exception] | None = getattr(torch, "AcceleratorError", None)
+
+_LONGEST_REASON = 120  # characters
 
 #: The number types of latents, as safetensors names them.
 _DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
@@ -130,6 +146,7 @@ class MochiVideoPipeline:
         return self._guarded(spec, lambda: self._decode(spec, latents, progress))
 
     def _guarded(self, spec: VideoSpec, work: Callable[[], T]) -> T:
+        failure: Exception | None = None
         try:
             # Not inference_mode: with offloading, accelerate moves the weights outside of it too, and
             # torch refuses to change in place what was made inside.
@@ -139,10 +156,13 @@ class MochiVideoPipeline:
             raise
         except Exception as error:
             log.exception("pipeline_failed")
-            out_of_memory = _is_out_of_memory(error)
-            failure = OutOfMemory(spec) if out_of_memory else PipelineFailed(type(error).__name__)
+            if _is_out_of_memory(error):
+                failure = OutOfMemory(spec)
+            else:
+                failure = _device_lost(error) or PipelineFailed(type(error).__name__)
         finally:
-            self._release()
+            if not isinstance(failure, DeviceLost):  # a broken GPU may never answer
+                self._release()
         # Raised here and not above: as its context, `error` would keep the tensors of its frames alive.
         gc.collect()
         raise failure
@@ -220,10 +240,17 @@ class MochiVideoPipeline:
 
     def _release(self) -> None:
         # Freed blocks go back to the GPU, and with offloading the last part leaves it.
-        self._pipe.maybe_free_model_hooks()
-        if torch.cuda.is_available():
-            gc.collect()
-            torch.cuda.empty_cache()
+        try:
+            self._pipe.maybe_free_model_hooks()
+            if torch.cuda.is_available():
+                gc.collect()
+                torch.cuda.empty_cache()
+        except Exception as error:  # kernels run behind the calls: an error of theirs may show here only
+            lost = _device_lost(error)
+            if lost is None:
+                raise
+            log.exception("pipeline_failed")
+            raise lost from None
 
 
 def _latents(step: int, tensor: torch.Tensor) -> Latents:
@@ -245,8 +272,28 @@ def load_mochi(source: str | Path, name: str, token: str | None = None) -> Mochi
 
     The profile is the one that ships for `name`, else it is read from the model's configuration.
     Raises an Exception of any class (diffusers' and safetensors' own among them) when the model is not
-    there, is torn or is no Mochi.
+    there, is torn or is no Mochi; DeviceLost when the GPU fails.
     """
+    try:
+        return _load(source, name, token)
+    except Exception as error:
+        if _is_out_of_memory(error) or (lost := _device_lost(error)) is None:
+            raise
+        raise lost from error
+
+
+def check_device(granted: str | None) -> None:
+    """Raise DeviceLost where this process was given a GPU that torch cannot use.
+
+    It would go on on the CPU otherwise, and take hours for what others do in minutes. `granted`: the value of
+    NVIDIA_VISIBLE_DEVICES, by which Kubernetes' device plugin says which GPUs a container has.
+    """
+    if granted in (None, "", "void", "none") or torch.version.cuda is None or torch.cuda.is_available():
+        return
+    raise DeviceLost(f"NVIDIA_VISIBLE_DEVICES={granted} names a GPU, and CUDA finds none that works")
+
+
+def _load(source: str | Path, name: str, token: str | None) -> MochiVideoPipeline:
     _quieten()
     cuda = torch.cuda.is_available()
     pipe = _read(source, token, cuda)
@@ -340,6 +387,18 @@ def _is_out_of_memory(error: Exception) -> bool:
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
     return isinstance(error, RuntimeError) and any(words in str(error) for words in _OUT_OF_MEMORY)
+
+
+def _device_lost(error: Exception) -> DeviceLost | None:
+    """The error as ours, where it is one after which this process cannot use its GPU. Not of memory."""
+    if not isinstance(error, RuntimeError):
+        return None
+    text = str(error)
+    of_device = _ACCELERATOR_ERROR is not None and isinstance(error, _ACCELERATOR_ERROR)
+    if not of_device and not any(words in text for words in _DEVICE_LOST):
+        return None
+    first = next(iter(text.splitlines()), "") or type(error).__name__
+    return DeviceLost(first[:_LONGEST_REASON])
 
 
 def _quieten() -> None:

@@ -3,18 +3,22 @@
 It takes every step of a job but the model's work, so that what is measured is the platform's own share.
 A step is a sleep of a millisecond, or longer for a larger clip, as a model's would be: two of the default
 clip are nothing to a benchmark, two thousand of the largest are a minute in which a pod can be lost.
+
+A prompt with the words `lose the GPU at step 5` does what a broken GPU does, so that its consequences can be
+seen without one: the step fails in any work that began with the first step, and in none that was resumed.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 import time
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 import numpy as np
 
-from inference_service.pipeline import Frames, Latents, Progress
+from inference_service.pipeline import DeviceLost, Frames, Latents, Progress
 from jobs.job import Phase
 from jobs.profile import Estimate, FloatRange, IntRange, Profile
 from jobs.request import VideoSpec
@@ -26,6 +30,8 @@ NO_MODEL = "none"
 
 _WIDTH, _HEIGHT, _FRAMES = 64, 64, 7  # of the default clip
 _STEP_SECONDS = 0.001  # of the default clip, and the least
+
+_LOSS = re.compile(r"lose the GPU at step (\d+)")
 
 _PROFILE = Profile(
     name=NO_MODEL,
@@ -59,7 +65,9 @@ class NullPipeline:
         return MappingProxyType({"weights": NO_MODEL})
 
     def denoise(self, spec: VideoSpec, start: Latents | None, progress: Progress) -> Latents:
-        """A nap a step; the latents are a chain of digests that begins with the seed."""
+        """A nap a step; the latents are a chain of digests that begins with the seed. Raises DeviceLost."""
+        loss = _LOSS.search(spec.prompt) if start is None else None
+        lost_at = int(loss.group(1)) if loss else 0
         size = spec.width * spec.height * spec.num_frames
         seconds = _STEP_SECONDS * max(1.0, size / (_WIDTH * _HEIGHT * _FRAMES))
         latents = start or _latents(0, str(spec.seed).encode())
@@ -67,6 +75,8 @@ class NullPipeline:
         progress.entered(Phase.DENOISING, latents.step)
         while latents.step < spec.num_inference_steps:
             self._nap(seconds)
+            if latents.step + 1 == lost_at:
+                raise DeviceLost(f"the prompt asks to lose the GPU at step {lost_at}")
             latents = _latents(latents.step + 1, latents.data)
             if not progress.stepped(latents.step, lambda now=latents: now):  # type: ignore[misc]  # mypy cannot infer it
                 break

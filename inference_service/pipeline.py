@@ -5,7 +5,8 @@ GenerationError
 ├── InvalidFrames   invalid_frames  the model computed numbers that are no picture (NaN, infinity)
 └── PipelineFailed  pipeline_error  anything else that the model raised
 
-An error knows its code and a sentence for the person who asked for the video.
+An error knows its code and a sentence for the person who asked for the video. DeviceLost is no failure of
+a job's: the GPU of this process takes no more work, and another process goes on with the job.
 """
 
 from __future__ import annotations
@@ -18,11 +19,13 @@ from typing import ClassVar, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from jobs.errors import MochiError
 from jobs.job import JobError, Phase
 from jobs.profile import Profile
 from jobs.request import VideoSpec
 
 __all__ = [
+    "DeviceLost",
     "Frames",
     "GenerationError",
     "InvalidFrames",
@@ -70,6 +73,7 @@ class StopReason(StrEnum):
     LOST = "lost"  # the lease is another's: nothing may be recorded
     SLICE = "slice"  # the budget of the delivery is used up: the next one goes on
     SHUTDOWN = "shutdown"  # this process ends: another one goes on
+    DEVICE_LOST = "device_lost"  # the GPU failed, and this process with it: another one goes on
 
 
 class Stop(Exception):
@@ -123,6 +127,18 @@ class PipelineFailed(GenerationError):
         )
 
 
+class DeviceLost(MochiError):
+    """The GPU, or this process' hold on it, is broken: each further call fails, and only a new process helps.
+
+    Not of the tree above: nothing is recorded as the job's failure. The message is one line of the driver's.
+    """
+
+    status = 503
+    slug = "device-lost"
+    title = "The predictor lost its GPU"
+    retry_after = 10
+
+
 class VideoPipeline(Protocol):
     """A loaded model. It is called from one thread, for one job at a time."""
 
@@ -139,7 +155,8 @@ class VideoPipeline(Protocol):
 
         Enters ENCODING_PROMPT and DENOISING. Ends early where `progress` says so after a step. Whatever
         the interruptions, the latents after a step are the same, bit for bit, on the same kind of machine.
-        After any exception the memory that the job took is free again. Raises GenerationError.
+        After any exception the memory that the job took is free again, but for DeviceLost, after which no
+        method may be called again. Raises GenerationError, DeviceLost.
         """
 
     def decode(self, spec: VideoSpec, latents: Latents, progress: Progress) -> Frames:

@@ -16,7 +16,7 @@ from inference_service.checkpoints import Identity
 from inference_service.lease_keeper import LeaseKeeping
 from inference_service.metrics import JOBS, SLICES
 from inference_service.pace import Pace
-from inference_service.pipeline import StopReason
+from inference_service.pipeline import DeviceLost, StopReason
 from inference_service.saver import Saver
 from inference_service.tidying import sweep, tidy
 from inference_service.tools import Tools
@@ -53,8 +53,10 @@ class ShuttingDown(MochiError):
 class Predictor:
     """Does one job at a time. Everything but its threads runs on the event loop that calls it."""
 
-    def __init__(self, tools: Tools) -> None:
+    def __init__(self, tools: Tools, on_device_lost: Callable[[DeviceLost], None] = lambda _: None) -> None:
+        """`on_device_lost`: called once the GPU is broken; the process is to end, and takes no more jobs."""
         self.tools = tools
+        self._on_device_lost = on_device_lost
         self._pace = Pace(tools.pipeline.profile)
         self._lock = asyncio.Lock()  # guards the GPU
         self._tasks: dict[str, asyncio.Task[Delivery | None]] = {}  # by job: waiting or at work
@@ -211,10 +213,13 @@ class Predictor:
             limits = Limits(until, lambda: self._draining)
             work = Work(lease, keeper, tools, self._pace, saver, limits)
             outcome = await work.run()
+            if work.device_lost is not None:
+                self._lose_device(work.device_lost, keeper)
+                await work.keep_last()
             saver.close()
             # The last phase is seen before the end is.
             await asyncio.to_thread(keeper.flush, 1.0)
-            reply = await self._settled(lease, outcome, keeper)
+            reply = await self._settled(lease, outcome, keeper, work.device_lost)
         finally:
             saver.close()
             self._keeper = None
@@ -231,15 +236,23 @@ class Predictor:
         self._do_later(tidy(tools, lease.job.id, saver if ended else None, self._tasks.keys()))
         return reply
 
+    def _lose_device(self, error: DeviceLost, keeper: LeaseKeeping) -> None:
+        log.error("device_lost", reason=str(error), consequence="this process ends, another goes on")
+        self._draining = True
+        keeper.abort(StopReason.SHUTDOWN)  # what is away is not waited for: the lease runs out
+        self._on_device_lost(error)
+
     async def _settled(
-        self, lease: Lease, outcome: Outcome | StopReason, keeper: LeaseKeeping
+        self, lease: Lease, outcome: Outcome | StopReason, keeper: LeaseKeeping, lost: DeviceLost | None
     ) -> Delivery | None:
         """The event to reply: of the recorded outcome, or the one by which another delivery goes on."""
         store = self.tools.store
         if outcome is StopReason.LOST:
             return None
         if isinstance(outcome, StopReason):
-            return await self._patiently(lambda: store.yield_(lease), keeper)
+            # Given back at once, and a strike unless a checkpoint was kept: a job may be what breaks GPUs.
+            reason = f"lost the GPU of {self.tools.slot}: {lost}" if lost else ""
+            return await self._patiently(lambda: store.yield_(lease, reason), keeper)
         return await self._patiently(lambda: store.record(lease, outcome), keeper)
 
     async def _patiently(

@@ -32,7 +32,7 @@ from inference_service.lease_keeper import LeaseKeeper
 from inference_service.loading import load_pipeline
 from inference_service.model import MochiModel
 from inference_service.pace import default_need, largest_need
-from inference_service.pipeline import VideoPipeline
+from inference_service.pipeline import DeviceLost, VideoPipeline
 from inference_service.predict import Predictor, Tools
 from inference_service.scratch import Scratch
 from inference_service.v2_requests import NamingDataPlane
@@ -75,7 +75,7 @@ class PredictorServer(ModelServer):  # type: ignore[misc]  # kserve has no types
         self._model: MochiModel | None = None
         self._scratch: Scratch | None = None
         self._ending: asyncio.Task[bool] | None = None
-        #: Why the start failed; None: it did not.
+        #: Why the start failed, or the GPU was lost; None: neither.
         self.failure: MochiError | None = None
         #: Whether a thread is still at work although the server has ended.
         self.stuck = False
@@ -131,7 +131,7 @@ class PredictorServer(ModelServer):  # type: ignore[misc]  # kserve has no types
             slice_seconds=settings.slice_seconds,
             checkpoint_seconds=settings.checkpoint_seconds,
         )
-        self._predictor = Predictor(tools)
+        self._predictor = Predictor(tools, self._device_lost)
         await self._predictor.sweep()
         self._model = MochiModel(
             settings.pool, self._predictor, tuple(settings.queues), settings.presign_seconds
@@ -150,6 +150,13 @@ class PredictorServer(ModelServer):  # type: ignore[misc]  # kserve has no types
             error = MochiError(f"the model could not be loaded: {type(error).__name__}")
         self.failure = error
         signal.raise_signal(signal.SIGTERM)  # the one way in which this server ends
+
+    def _device_lost(self, error: DeviceLost) -> None:
+        if self._model is not None:
+            self._model.ready = False
+        self.failure = error
+        self.stuck = True  # the end of the interpreter would touch the GPU, which may never answer
+        signal.raise_signal(signal.SIGTERM)
 
     def _end(self) -> None:
         """On SIGTERM: not ready, no new job, and the work at hand stops at its next step."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from contextvars import copy_context
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -22,6 +23,7 @@ from inference_service.lease_keeper import LeaseKeeping
 from inference_service.metrics import RESUMED_STEPS, PhaseClock
 from inference_service.pace import Pace
 from inference_service.pipeline import (
+    DeviceLost,
     Frames,
     GenerationError,
     Latents,
@@ -78,10 +80,12 @@ class Work:
         self._denoised_latents: Latents | None = None  # with all steps done
         self._step_at = self._offered_at = tools.clock()
         self.clock = PhaseClock(tools.clock)
+        #: What broke the GPU; None: it works.
+        self.device_lost: DeviceLost | None = None
         self._log = structlog.get_logger(__name__)
 
     async def run(self) -> Outcome | StopReason:
-        """The outcome to record, or why there is none (LOST, SLICE, SHUTDOWN)."""
+        """The outcome to record, or why there is none (LOST, SLICE, SHUTDOWN, DEVICE_LOST)."""
         try:
             check_spec(self._spec, self._tools.pipeline.profile)
             frames = await asyncio.to_thread(self._kept_frames)
@@ -95,8 +99,11 @@ class Work:
             artifact = await upload.run(files)
         except Stop as stop:
             if stop.reason is StopReason.SHUTDOWN:
-                await self._keep_last()
+                await self.keep_last()
             return self._stopped(stop.reason)
+        except DeviceLost as error:
+            self.device_lost = error
+            return StopReason.DEVICE_LOST
         except InvalidRequest as error:
             return self._failed(
                 JobError("unsupported_request", f"The deployed model cannot do this: {error}")
@@ -184,11 +191,14 @@ class Work:
                 return latents
             self._until = self._tools.clock() + self._tools.checkpoint_seconds
 
-    async def _keep_last(self) -> None:
-        """The process ends in a phase after the last step: the steps are done, and are to count."""
+    async def keep_last(self) -> None:
+        """The process ends: what is done is to count. Takes a few seconds at most, and no GPU."""
         latents = self._denoised_latents
         if latents is not None and max(self._saver.kept or 0, self._lease.checkpoint_step) < self._steps:
             await self._saver.save(latents, _LAST_PATIENCE)
+        else:  # the last checkpoint may be on its way
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._saver.idle(), _LAST_PATIENCE)
 
     def _left(self) -> float:
         return self._until - self._tools.clock()
@@ -241,7 +251,7 @@ class Work:
             case StopReason.DEADLINE:
                 message = f"The video was not ready by its deadline, {self._spec.deadline}."
                 return self._failed(JobError("deadline_exceeded", message))
-            case StopReason.LOST | StopReason.SLICE | StopReason.SHUTDOWN:
+            case StopReason.LOST | StopReason.SLICE | StopReason.SHUTDOWN | StopReason.DEVICE_LOST:
                 return reason
 
     def _reason(self, error: Exception) -> JobError:

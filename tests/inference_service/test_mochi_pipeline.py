@@ -16,8 +16,9 @@ import torch
 from diffusers import MochiPipeline
 
 import inference_service
-from inference_service.mochi_pipeline import MochiVideoPipeline, build_model, load_mochi
+from inference_service.mochi_pipeline import MochiVideoPipeline, build_model, check_device, load_mochi
 from inference_service.pipeline import (
+    DeviceLost,
     GenerationError,
     InvalidFrames,
     OutOfMemory,
@@ -184,6 +185,58 @@ def test_a_failure_has_a_code_and_a_readable_reason(
     assert raised.value.__context__ is None, "it would keep the failed job's tensors alive"
     handle.remove()
     assert len(generate(pipeline, SPEC)) == SPEC.num_frames, "the next job runs"
+
+
+@pytest.mark.parametrize("part", ["text_encoder", "transformer", "vae.decoder"])
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.AcceleratorError("CUDA error: device-side assert triggered\nCompile with `TORCH_USE_CUDA_DSA`"),
+        RuntimeError("CUDA error: uncorrectable ECC error encountered"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"),
+    ],
+    ids=["torch's own", "plain", "library"],
+)
+def test_a_broken_gpu_is_no_failure_of_the_job_and_is_not_touched_again(
+    broken: tuple[Any, MochiVideoPipeline], part: str, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipe, pipeline = broken
+    hook = pipe.vae.decoder if part == "vae.decoder" else getattr(pipe, part)
+    done: list[str] = []
+
+    def lose() -> None:
+        done.append("lost")
+        fail(error)
+
+    hook.register_forward_pre_hook(raising(lose))
+    monkeypatch.setattr(pipe, "maybe_free_model_hooks", lambda: done.append("released"))
+    with pytest.raises(DeviceLost) as raised, structlog.testing.capture_logs() as logs:
+        generate(pipeline, SPEC)
+    assert [line["event"] for line in logs] == ["pipeline_failed"]
+    assert str(raised.value) == str(error).splitlines()[0]
+    assert raised.value.__context__ is None
+    assert done[-1] == "lost", "the GPU is not touched again"
+
+
+def test_a_broken_gpu_may_show_only_when_its_memory_is_freed(
+    broken: tuple[Any, MochiVideoPipeline], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipe, pipeline = broken
+    error = RuntimeError("CUDA error: unspecified launch failure")
+    monkeypatch.setattr(pipe, "maybe_free_model_hooks", lambda: fail(error))
+    with pytest.raises(DeviceLost, match="unspecified launch failure"):
+        pipeline.denoise(SPEC, None, Seen())
+
+
+@pytest.mark.skipif(torch.cuda.is_available() or torch.version.cuda is None, reason="has a GPU that works")
+def test_a_gpu_that_was_granted_and_is_not_there_is_no_reason_to_use_the_cpu() -> None:
+    with pytest.raises(DeviceLost, match="GPU-1"):
+        check_device("GPU-1")
+
+
+@pytest.mark.parametrize("granted", [None, "", "void", "none"])
+def test_without_a_gpu_the_cpu_is_used(granted: str | None) -> None:
+    check_device(granted)
 
 
 @pytest.mark.parametrize(("part", "where"), [("transformer", "denoising"), ("vae", "decoding")])
