@@ -52,6 +52,11 @@ class System:
         """The names of its pods that are not going."""
         return [str(pod["metadata"]["name"]) for pod in self.pods() if pod_is_living(pod)]
 
+    def ready(self) -> Sequence[str]:
+        """The names of those of them that take events."""
+        pods = (pod for pod in self.pods() if pod_is_living(pod) and condition(pod) == "True")
+        return [str(pod["metadata"]["name"]) for pod in pods]
+
     def no_pods(self, seconds: float) -> None:
         """Wait until it has none."""
         until("the predictor has no pod", lambda: not self.pods(), seconds, every=2)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import pairwise
 
 import pytest
 
-from mochi import Client
+from mochi import CannotCancel, Client
 from tests.cluster.history import overlaps, pods_of
 from tests.cluster.system import System, step_of
 from tests.cluster.videos import LONG, SMALL
+from tests.cluster.waiting import until
 
 pytestmark = [pytest.mark.timeout(900), pytest.mark.usefixtures("paced")]
 
@@ -18,8 +20,14 @@ QUEUES = ("short-low", "long-high")
 
 
 def test_two_jobs_are_worked_on_side_by_side(client: Client, system: System) -> None:
+    # Two jobs that wait start two pods. The next two are what is looked at: a pod's start may take longer
+    # than a job on a machine that does much else.
+    first = [client.submit(**{**LONG, "queue": queue}) for queue in QUEUES]
+    until("two pods are ready", lambda: len(system.ready()) == 2, 240)
+    for job in first:
+        with suppress(CannotCancel):
+            client.cancel(job.id)
     jobs = [client.submit(**{**LONG, "queue": queue}) for queue in QUEUES]
-
     for job in jobs:
         step_of(client, job, 1)
     at_work = [client.get(job.id) for job in jobs]
