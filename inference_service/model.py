@@ -26,7 +26,7 @@ from jobs.logs import trace_id
 from jobs.request import draw_seed, parse_request, resolve
 from jobs.store import NewJob
 
-__all__ = ["JobCancelled", "JobFailed", "JobGoesOn", "MochiModel"]
+__all__ = ["GpuLost", "JobCancelled", "JobFailed", "JobGoesOn", "MochiModel"]
 
 log = structlog.get_logger(__name__)
 
@@ -53,6 +53,14 @@ class JobGoesOn(MochiError):
     status = 504
     slug = "job-goes-on"
     title = "The job goes on without this call"
+
+
+class GpuLost(JobGoesOn):
+    """The GPU broke. No `Retry-After`: the job goes on elsewhere, and a retry would be a second one."""
+
+    status = 503
+    slug = "device-lost"
+    title = "The predictor lost its GPU"
 
 
 class MochiModel(Model):  # type: ignore[misc]  # kserve has no types
@@ -129,7 +137,8 @@ class MochiModel(Model):  # type: ignore[misc]  # kserve has no types
         now = await tools.store.get(job.id)
         outcome = reply.outcome if reply is not None else None
         if outcome is None and not now.status.terminal:
-            raise JobGoesOn(f"job {job.id} is not done, and goes on without this call: GET /jobs/{job.id}")
+            error = GpuLost if self._predictor.device_lost else JobGoesOn
+            raise error(f"job {job.id} is not done, and goes on without this call: GET /jobs/{job.id}")
         return _ended(now, outcome)
 
     async def _abandon(self, job_id: str) -> None:

@@ -63,6 +63,8 @@ class Predictor:
         self._chores: set[asyncio.Task[None]] = set()  # what is left to do after a reply
         self._keeper: LeaseKeeping | None = None
         self._draining = False
+        #: Whether the GPU is broken: this process ends.
+        self.device_lost = False
 
     @property
     def busy(self) -> bool:
@@ -238,7 +240,7 @@ class Predictor:
 
     def _lose_device(self, error: DeviceLost, keeper: LeaseKeeping) -> None:
         log.error("device_lost", reason=str(error), consequence="this process ends, another goes on")
-        self._draining = True
+        self._draining = self.device_lost = True
         keeper.abort(StopReason.SHUTDOWN)  # what is away is not waited for: the lease runs out
         self._on_device_lost(error)
 

@@ -6,22 +6,23 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
 from eventing.events import TYPE_PREFIX
-from inference_service.model import JobGoesOn, MochiModel
+from inference_service.model import GpuLost, MochiModel
 from inference_service.pipeline import DeviceLost
 from inference_service.predict import Predictor, ShuttingDown
-from jobs.job import EventKind, Job, Status
+from jobs.job import Delivery, EventKind, Job, Status
 from jobs.settings import Settings
 from jobs.storage import VideoStorage
 from jobs.store import JobStore, NewJob
 from tests.inference_service.rig import Rig, Scripted
-from tests.inference_service.support import SPEC
+from tests.inference_service.support import SPEC, Proxy
 from tests.inference_service.support import job as make_job
-from tests.inference_service.test_server import READY, environ, free_port, running
+from tests.inference_service.test_server import PREDICT, READY, environ, free_port, running
 
 ERROR = "CUDA error: device-side assert triggered"
 
@@ -64,12 +65,11 @@ async def test_the_third_loss_without_progress_fails_the_job_with_each_reason(
 ) -> None:
     pipeline.before_step = losing(at=1)
     job = await rig.submit()
-    delivery = job.delivery
+    reply: Delivery | None = None
     for _ in range(3):
         rig.change()  # a new process
-        reply = await rig.predictor.handle(job.id, delivery)
-        assert reply is not None
-        delivery = reply.delivery
+        reply = await rig.predictor.handle(job.id, reply.delivery if reply else job.delivery)
+    assert reply is not None
     assert reply.kind is EventKind.FAILED
     assert reply.outcome is not None
     assert reply.outcome.error is not None
@@ -95,13 +95,59 @@ async def test_a_loss_while_decoding_keeps_all_steps(rig: Rig, pipeline: Scripte
     assert len(pipeline.steps) == steps, "none is done again"
 
 
+async def test_while_redis_is_away_the_process_ends_and_the_lease_runs_out(
+    rig: Rig, pipeline: Scripted, settings: Settings
+) -> None:
+    url = urlsplit(settings.redis_url)
+    proxy = Proxy(url.hostname or "", url.port or 6379)
+    await proxy.up()
+    far = url._replace(netloc=url.netloc.replace(f":{url.port}", f":{proxy.port}"))
+    store = JobStore.connect(replace(settings, redis_url=far.geturl()))
+    rig.change(store=store)
+    told = watched(rig)
+    loop = asyncio.get_running_loop()
+
+    def lose(_step: int) -> None:
+        asyncio.run_coroutine_threadsafe(proxy.away(), loop).result(30)
+        raise DeviceLost(ERROR)
+
+    pipeline.before_step = lose
+    job = await rig.submit()
+    with pytest.raises(
+        ShuttingDown
+    ):  # 503: the Broker tries again, and is told nothing while the lease lives
+        await rig.handle(job)
+    assert told == [ERROR]
+    record = await rig.record(job)
+    assert (record["status"], "result" in record, "token" in record) == ("processing", False, True)
+    await rig.idle()
+    await store.close()
+
+
 async def test_a_synchronous_call_hears_that_the_job_goes_on(rig: Rig, pipeline: Scripted) -> None:
     pipeline.before_step = losing(at=1)
     model = MochiModel("mochi-1", rig.predictor, ("short-low",), 60)
     call = {"instances": [{"prompt": "a red circle", "num_inference_steps": 2}]}
-    with pytest.raises(JobGoesOn):
+    with pytest.raises(GpuLost) as raised:
         await model.predict(call)
+    assert (raised.value.status, raised.value.retry_after) == (503, None)
     assert [event.type for event in rig.publisher.events] == [f"{TYPE_PREFIX}continued"]
+
+
+async def test_a_synchronous_call_of_the_process_is_answered_before_it_ends(
+    settings: Settings, store: JobStore, tmp_path: Path
+) -> None:
+    more = {"MODEL_NAME": "none"}
+    async with running(environ(settings, tmp_path, free_port()) | more, tmp_path / "log") as server:
+        await server.answers(READY, 200)
+        call = {"instances": [{"prompt": "lose the GPU at step 1"}]}
+        answer = await server.client.post(PREDICT, json=call)
+        async with asyncio.timeout(60):
+            assert await server.process.wait() == 1
+    assert answer.status_code == 503
+    assert "goes on without this call" in answer.json()["error"]
+    (job,) = (await store.list_jobs()).jobs
+    assert job.status is Status.PROCESSING
 
 
 async def submit(store: JobStore) -> Job:
@@ -153,16 +199,14 @@ async def test_the_process_ends_and_the_next_one_finishes_the_job(
 
 
 @pytest.mark.timeout(240)
-async def test_a_dead_gpu_at_the_start_ends_the_process(
-    settings: Settings, model_scratch: Path, tmp_path: Path
-) -> None:
+async def test_a_dead_gpu_at_the_start_ends_the_process(settings: Settings, tmp_path: Path) -> None:
     log = tmp_path / "log"
     torch = pytest.importorskip("torch")
     if torch.cuda.is_available() or torch.version.cuda is None:
         pytest.skip("has a GPU that works, or a torch that knows none")
     more = {"NVIDIA_VISIBLE_DEVICES": "GPU-1"}
-    async with running(environ(settings, model_scratch, free_port()) | more, log) as server:
-        async with asyncio.timeout(120):
+    async with running(environ(settings, tmp_path, free_port()) | more, log) as server:
+        async with asyncio.timeout(200):
             assert await server.process.wait() == 1
     text = log.read_text("utf-8")
     assert '"device_lost"' in text
