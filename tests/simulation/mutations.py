@@ -109,7 +109,7 @@ MUTATIONS: Sequence[Mutation] = (
     Mutation("yield: keeps the token", "  release(job)\n  job.yielded = token", "  job.yielded = token"),
     Mutation("yield: no new delivery", "  job.yielded = token\n  new_delivery(job)", "  job.yielded = token"),
     Mutation("yield: `since` stays", "  new_delivery(job)\n  job.since = job.delivery\n  -- A reply", "  new_delivery(job)\n  -- A reply", needs=frozenset({"broker gives up waiting"})),
-    Mutation("yield: no strike without progress", "if not job.cancel and not late(job) then strike(job, 'ended", "if false then strike(job, 'ended", needs=frozenset({"predictor gets SIGTERM"})),
+    Mutation("yield: no strike without progress", "if not job.cancel and not late(job) then\n    strike(job, given", "if false then\n    strike(job, given", needs=frozenset({"predictor gets SIGTERM"})),
     # 8 late
     Mutation("late: any delivery", "if not job or job.delivery ~= delivery or job.token", "if not job or job.token", needs=frozenset({"broker is slow"})),
     Mutation("late: beside a lease", "job.delivery ~= delivery or job.token or terminal(job)", "job.delivery ~= delivery or terminal(job)", needs=frozenset({"broker is slow"})),

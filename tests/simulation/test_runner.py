@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
+import structlog
 
 from tests.simulation.mutations import by_name
 from tests.simulation.runner import one
 from tests.simulation.world import Failed
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_they_were() -> Iterator[None]:
+    """A run in this process silences its logs, which the tests after these read."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.mark.parametrize("seed", [3, 7, 31])

@@ -68,8 +68,9 @@ class Invariants:
         for check in ALWAYS:
             self.hold(check.__name__, check(t, log, self._settings))
         self._note(t)
-        if granted:
+        if t.name == "claim":  # refused ones are in the trace too
             log.name(t.arguments[1])
+        if granted:
             books.grants[t.job].append(Grant(t.process, t.arguments[1], t.now_us))
         if t.name == "checkpoint" and t.tag == "ok":
             self._checkpoint(t)
