@@ -52,7 +52,7 @@ BACKGROUNDS = {"dark": (22, 22, 28), "light": (232, 232, 226)}
 DIRECTIONS = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1), "still": (0, 0)}
 
 #: The lowest and the highest radius, in pixels of a clip 64 pixels wide.
-SIZES = {"small": (7.0, 8.0), "large": (9.5, 10.5)}
+SIZES = {"small": (8.0, 9.0), "large": (11.0, 12.0)}
 
 #: Tips, distance of a tip and of a notch (or an edge's middle) from the centre, both in radii.
 #: A circle has none; the factors make the areas of a size much alike.
@@ -119,7 +119,7 @@ def draw_clip(rng: np.random.Generator, combinations: Sequence[Combination] | No
         size=size,
         centre=(_SIDE / 2 + x, _SIDE / 2 + y),
         radius=float(rng.uniform(*SIZES[size])),
-        travel=float(rng.uniform(24, 28)),
+        travel=float(rng.uniform(23, 26)),
     )
 
 

@@ -24,7 +24,7 @@ __all__ = ["Budget", "Phase", "Task", "averaged", "log", "save_atomically", "tra
 _WARM_UP = 50  # steps
 _FLOOR = 0.01  # of the learning rate, at the end
 _AVERAGE = 0.998  # how much of the averaged weights a step keeps
-_OPTIMIZER = 1.1  # a step's time, of that of its loss and gradient
+_OPTIMIZER = 1.25  # a step's time, of that of its loss and gradient
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Phase:
 
 @dataclass(frozen=True)
 class Budget:
-    """How long a stage may take: `minutes` of all its cores, or exactly `steps` where they are given.
+    """How long a stage may take: about `minutes`, or exactly `steps` where they are given.
 
     It is saved after each `save_seconds`, and its `samples` are written twice a phase.
     """
@@ -153,14 +153,14 @@ def _step(task: Task, phase: str, seed: Sequence[int]) -> float:
 
 
 def _steps(task: Task, phase: Phase, budget: Budget) -> int:
-    """The number of steps: as given, else as many as fit the phase's time on cores of its own."""
+    """The number of steps: as given, else as many as fit the phase's time if the machine stays as busy."""
     if budget.steps is not None:
         return max(1, round(budget.steps * phase.share))
     times = []
     for probe in range(6):
-        began = time.process_time()  # of this process alone: what else runs here changes nothing of the plan
+        began = time.monotonic()
         task.loss(phase.name, np.random.default_rng(probe)).backward()  # type: ignore[no-untyped-call]  # as above
-        times.append((time.process_time() - began) / torch.get_num_threads())
+        times.append(time.monotonic() - began)
     task.module.zero_grad()
     return max(1, round(budget.minutes * 60 * phase.share / (_OPTIMIZER * sorted(times)[3])))
 

@@ -91,7 +91,8 @@ class Books:
     since: dict[str, int] = field(default_factory=dict)  # the delivery of the last admission or yield
     excess: Counter[str] = field(default_factory=Counter)  # µs of leases beyond a job's usual, by queue
     refusals: Counter[str] = field(default_factory=Counter)
-    passed: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))  # head → jobs before it
+    #: By the head of a queue that waits: the jobs that were admitted before it, with their attempts so far.
+    passed: dict[str, dict[str, int]] = field(default_factory=lambda: defaultdict(dict))
 
     def copy(self) -> Books:
         """As it is now."""
@@ -106,7 +107,7 @@ class Books:
             dict(self.since),
             Counter(self.excess),
             Counter(self.refusals),
-            defaultdict(set, {job: set(before) for job, before in self.passed.items()}),
+            defaultdict(dict, {job: dict(before) for job, before in self.passed.items()}),
         )
 
 

@@ -46,19 +46,22 @@ def no_queue_starves(t: Transition, log: Log, _settings: Settings) -> str | None
     """While the head of a queue waits, few jobs of other queues start.
 
     A lease that was held for longer than usual has used the GPU too: its queue waits longer for it. A job
-    that gave its credit back has not started: it is charged for what it used, which may be nothing.
+    that gave its credit back, or that ended before anybody claimed it, has not started: it is charged for
+    what it used, which may be nothing.
     """
     for job in t.before.credits:
-        if job not in t.after.credits and not t.after.records[job].terminal:
+        if job not in t.after.credits:
+            record = t.after.records[job]
             for passed in log.books.passed.values():
-                passed.discard(job)
+                if not record.terminal or passed.get(job) == record.attempt:
+                    passed.pop(job, None)
     for job in t.admitted:
         log.books.passed.pop(job, None)
         for queue, waiting in t.after.backlog.items():
             if not waiting or queue == t.after.records[job].queue or waiting[0] in t.admitted:
                 continue
             passed = log.books.passed[waiting[0]]
-            passed.add(job)
+            passed[job] = t.after.records[job].attempt
             if len(passed) > _PASSED + log.books.excess[queue] / _SHORT_JOB:
                 return f"{waiting[0]} waits while {len(passed)} jobs of another queue started"
     return None
