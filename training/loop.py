@@ -24,6 +24,7 @@ __all__ = ["Budget", "Phase", "Task", "averaged", "log", "save_atomically", "tra
 _WARM_UP = 50  # steps
 _FLOOR = 0.01  # of the learning rate, at the end
 _AVERAGE = 0.998  # how much of the averaged weights a step keeps
+_LOGGED = 25  # steps between two lines of the log
 _OPTIMIZER = 1.25  # a step's time, of that of its loss and gradient
 
 
@@ -103,52 +104,68 @@ def averaged(task: Task, folder: Path) -> None:
 
 
 def train(task: Task, folder: Path, budget: Budget, seed: int) -> None:
-    """Train `task` to its end, going on from its checkpoint in `folder` where there is one."""
+    """Train `task` to its end, going on from its checkpoint in `folder` where there is one.
+
+    Raises FloatingPointError when the loss is no number, with the weights as they were before that step.
+    """
     state = _restored(task, folder)
-    names = [phase.name for phase in task.phases]
-    saved, losses = time.monotonic(), list[float]()
     for index, phase in enumerate(task.phases):
         if phase.name not in state["plan"]:
             state["plan"][phase.name] = _steps(task, phase, budget)
             log(folder, f"{task.name}/{phase.name}: {state['plan'][phase.name]} steps")
             _save(task, folder, state)
-        planned = state["plan"][phase.name]
-        before = sum(state["plan"][name] for name in names[:index])
-        share_before = sum(p.share for p in task.phases[:index])
-        began, first = time.monotonic(), state["step"]
-        every = max(1, planned // 2)
-        while state["step"] < before + planned:
-            step = state["step"]
-            _set_rates(task, step, share_before + phase.share * (step - before) / planned)
-            losses.append(_step(task, phase.name, (seed, index, step)))
-            _average(state["average"], task.module, step)
-            state["step"] = step + 1
-            done = step + 1 - before
-            if done % 25 == 0 or done == planned:
-                left = (time.monotonic() - began) / (step + 1 - first) * (planned - done)
-                loss = sum(losses) / len(losses)
-                losses.clear()
-                log(
-                    folder,
-                    f"{task.name}/{phase.name} {done}/{planned} loss {loss:.5f}, {left / 60:.1f} min left",
-                )
-            if time.monotonic() - saved > budget.save_seconds or done == planned:
-                _save(task, folder, state)
-                saved = time.monotonic()
-            if budget.samples and (done % every == 0 or done == planned):
-                log(folder, f"{task.name}/{phase.name} {done}: {_reported(task, folder, state)}")
+        _train_phase(task, folder, budget, (seed, index), state)
+
+
+def _train_phase(
+    task: Task, folder: Path, budget: Budget, seed: tuple[int, int], state: dict[str, Any]
+) -> None:
+    phase, earlier = task.phases[seed[1]], task.phases[: seed[1]]
+    planned, before = state["plan"][phase.name], sum(state["plan"][p.name] for p in earlier)
+    progress = _Progress(folder, f"{task.name}/{phase.name}", planned)
+    saved = time.monotonic()
+    for step in range(state["step"], before + planned):
+        done = step + 1 - before
+        _set_rates(task, step, sum(p.share for p in earlier) + phase.share * (done - 1) / planned)
+        progress.add(done, _step(task, phase.name, (*seed, step)))
+        _average(state["average"], task.module, step)
+        state["step"] = step + 1
+        if time.monotonic() - saved > budget.save_seconds or done == planned:
+            _save(task, folder, state)
+            saved = time.monotonic()
+        if budget.samples and (done % max(1, planned // 2) == 0 or done == planned):
+            log(folder, f"{task.name}/{phase.name} {done}: {_reported(task, folder, state)}")
+
+
+class _Progress:
+    """Logs a phase's loss and the time that is left."""
+
+    def __init__(self, folder: Path, name: str, planned: int) -> None:
+        self._folder, self._name, self._planned = folder, name, planned
+        self._losses: list[float] = []
+        self._steps, self._began = 0, time.monotonic()
+
+    def add(self, done: int, loss: float) -> None:
+        """One more step is done, `done` of the phase in all."""
+        self._steps += 1
+        self._losses.append(loss)
+        if done % _LOGGED == 0 or done == self._planned:
+            each = (time.monotonic() - self._began) / self._steps
+            mean, left = sum(self._losses) / len(self._losses), each * (self._planned - done) / 60
+            log(self._folder, f"{self._name} {done}/{self._planned} loss {mean:.5f}, {left:.1f} min left")
+            self._losses.clear()
 
 
 def _step(task: Task, phase: str, seed: Sequence[int]) -> float:
     loss = task.loss(phase, np.random.default_rng(seed))
+    value = float(loss.detach())
+    if not np.isfinite(value):
+        raise FloatingPointError(f"{task.name}: the loss is {value}")
     loss.backward()  # type: ignore[no-untyped-call]  # torch types few of its methods
     nn.utils.clip_grad_norm_(task.module.parameters(), 1.0)
     for optimizer in task.optimizers:
         optimizer.step()
         optimizer.zero_grad()
-    value = float(loss.detach())
-    if not np.isfinite(value):
-        raise FloatingPointError(f"{task.name}: the loss is {value}")
     return value
 
 

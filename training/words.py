@@ -32,6 +32,8 @@ __all__ = [
 Tokenizer: TypeAlias = Any  # a T5Tokenizer
 TextEncoder: TypeAlias = Any  # a T5EncoderModel
 
+#: Tokens of a prompt that the model reads: twice the longest of ours, and few, for each costs time.
+_LONGEST = 64
 _LETTERS = string.ascii_letters + string.digits + string.punctuation
 _SIZES: dict[str, Any] = {"d_model": 64, "d_kv": 16, "d_ff": 128, "num_layers": 2, "num_heads": 4}
 #: Of the prompts: none at all (what guidance steers away from), with words that nobody knows, with nothing
@@ -58,7 +60,7 @@ def _pieces() -> list[tuple[str, float]]:
 
 def new_tokenizer() -> Tokenizer:
     """A tokenizer of our words and all of ASCII's characters."""
-    return transformers.T5Tokenizer(vocab=_pieces(), extra_ids=0, model_max_length=256)
+    return transformers.T5Tokenizer(vocab=_pieces(), extra_ids=0, model_max_length=_LONGEST)
 
 
 def new_text_encoder() -> TextEncoder:

@@ -28,7 +28,7 @@ _MOST = 0.5
 _CORE = 0.8
 
 #: From this share of a square frame on, a thing is large.
-_LARGE = 0.058
+_LARGE = 0.076
 
 #: Frames whose colour and shape are looked at.
 _FRAMES = 9

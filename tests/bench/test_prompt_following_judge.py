@@ -35,7 +35,7 @@ def clip_of(
     background: str = "dark",
     size: str = "large",
 ) -> Clip:
-    radius = 10.5 if size == "large" else 7.0
+    radius = 11.5 if size == "large" else 8.5
     return Clip(Combination(shape, colour, direction), background, size, (32.0, 32.0), radius, 26.0)
 
 
