@@ -82,9 +82,8 @@ class Predictor:
             task = self._tasks.get(job_id)
             joined = task is not None
             if task is None:
-                task = asyncio.create_task(self._do(job_id, delivery), name=f"job-{job_id}")
+                task = asyncio.create_task(self._alone(job_id, delivery), name=f"job-{job_id}")
                 self._tasks[job_id] = task
-                task.add_done_callback(lambda _: self._tasks.pop(job_id, None))
             reply = await asyncio.shield(task)
             if reply is not None or not joined:
                 return reply
@@ -153,6 +152,13 @@ class Predictor:
         if delivery is not None:
             log.info("reply_published", job=delivery.job_id, kind=delivery.kind)
             await self.publish(delivery)
+
+    async def _alone(self, job_id: str, delivery: int) -> Delivery | None:
+        try:
+            return await self._do(job_id, delivery)
+        finally:
+            # Here, and not in a callback of the task's: to join one that is done would be to spin.
+            del self._tasks[job_id]
 
     async def _do(self, job_id: str, delivery: int) -> Delivery | None:
         if not await self._gpu_in_time(delivery):

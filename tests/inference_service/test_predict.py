@@ -24,7 +24,8 @@ from inference_service.predict import Predictor
 from jobs.errors import StoreUnavailable
 from jobs.job import Delivery, EventKind, Job, JobError, Outcome, Phase, ResultKind, Status
 from jobs.request import VideoSpec
-from jobs.store import JobStore, Lease, Renewal
+from jobs.settings import Settings
+from jobs.store import Ignored, JobStore, Lease, Renewal
 from tests.inference_service.rig import MakeRig, Rig, Script, Scripted
 from tests.inference_service.support import SPEC
 
@@ -88,6 +89,23 @@ async def test_duplicates_join_the_job_at_work(rig: Rig, pipeline: Scripted) -> 
     assert len(set(replies)) == 1
     assert replies[0] is not None
     assert len(pipeline.calls) == 1
+
+
+async def test_who_comes_as_the_first_ends_with_nothing_to_say_asks_for_itself(
+    rig: Rig, settings: Settings
+) -> None:
+    asked: list[asyncio.Task[Delivery | None]] = []
+
+    class Nothing(JobStore):
+        async def claim(self, job_id: str, slot: str) -> Ignored:  # noqa: ARG002  # the store's
+            if not asked:  # it runs when the first is done, and before any callback of the first's
+                asked.append(asyncio.create_task(rig.predictor.handle(job_id, 0)))
+            return Ignored("leased")
+
+    rig.change(store=Nothing.connect(settings))
+    assert await rig.predictor.handle(uuid.uuid4().hex, 0) is None
+    assert await asyncio.wait_for(asked[0], 30) is None
+    await rig.tools.store.close()
 
 
 @pytest.mark.parametrize("settings_changes", [{"pool_limit": 3}])
