@@ -21,14 +21,18 @@ _DIFFERS = 44
 #: A part with a smaller share of the frame is noise: five pixels of 64x64.
 _LEAST_SHARE = 0.0012
 
-#: What differs from so much of the clip is no background.
+#: Where so much of a frame differs, it has no background.
 _MOST = 0.5
+
+#: What goes for so many of the frames goes for nearly all.
+_NEARLY_ALL = 0.9
 
 #: Of the greatest difference from the background, in the core of a thing.
 _CORE = 0.8
 
-#: From this share of a square frame on, a thing is large.
-_LARGE = 0.076
+#: From this share of a square frame on, a thing is large: halfway from the largest small thing, a circle
+#: (0.062), to the smallest large one, a star (0.078).
+_LARGE = 0.07
 
 #: Frames whose colour and shape are looked at.
 _FRAMES = 9
@@ -74,7 +78,7 @@ def judge(video: Video) -> Seen:
         direction=direction_of(middles(labels, largest), side),
         shape=most(shapes_of(cover)),
         background=lightness_of(ground),
-        objects=_usual(counts) if (labels > 0).mean() < _MOST else -1,
+        objects=_usual(counts, labels),
         size="small" if area < _LARGE else "large",
         rgb=_rounded(ink),
         ground=_rounded(ground),
@@ -105,10 +109,11 @@ def _parts(labels: Labels) -> tuple[Labels, Labels]:
     return np.bincount(frame, minlength=frames), largest
 
 
-def _usual(counts: Labels) -> int:
-    """The count of at least nine tenths of the frames, else -1."""
+def _usual(counts: Labels, labels: Labels) -> int:
+    """The count of nearly all frames, on a background; else -1."""
     usual = int(np.bincount(counts).argmax())
-    return usual if (counts == usual).mean() >= 0.9 else -1
+    right = (counts == usual) & ((labels > 0).mean(axis=(1, 2)) < _MOST)
+    return usual if right.mean() >= _NEARLY_ALL else -1
 
 
 def _inks(video: Video, differs: Floats, inside: Mask) -> Floats:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 from bench.prompt_following.judge import judge
 from bench.prompt_following.masks import Video, components
 from tests.bench.clips import ALL, decoded, drawn, encoded, every_15th, expected, of_seen
-from training.clips import BACKGROUNDS, COLOURS, Clip, Combination, render
+from training.clips import BACKGROUNDS, COLOURS, SHAPES, SIZES, Clip, Combination, render
 
 QUESTIONS = ("colour", "direction", "shape", "background", "size", "one object")
 
@@ -76,6 +77,14 @@ def test_it_is_right_of_pixels_as_a_model_makes_them() -> None:
 def test_every_combination_is_told_from_every_other() -> None:
     told = {of_seen(judge(every_15th(clip_of(*combination))))[:3] for combination in ALL}
     assert len(told) == len(ALL) == 160
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(
+    ("size", "radius"), [("small", SIZES["small"][1] + 0.4), ("large", SIZES["large"][0] - 0.4)]
+)
+def test_a_size_that_is_a_little_off_is_still_the_size(shape: str, size: str, radius: float) -> None:
+    assert judge(every_15th(replace(clip_of(shape), radius=radius))).size == size
 
 
 MOVING = clip_of("triangle", "orange", "right", "light")
@@ -145,6 +154,12 @@ def test_a_second_object_in_some_frames_is_no_one_object() -> None:
     other = shifted(clip_of("star", "blue", "left", size="small"), 32, 46)
     video = every_15th(one)
     video[3:] = both(one, other)[3:]
+    assert not judge(video).one_object
+
+
+def test_a_background_that_is_another_for_a_while_is_none() -> None:
+    video = every_15th(clip_of(background="dark"))
+    video[2] = every_15th(clip_of(background="light"))[2]
     assert not judge(video).one_object
 
 

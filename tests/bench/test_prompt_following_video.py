@@ -15,9 +15,9 @@ from tests.bench.clips import decoded, encoded, expected, of_seen
 from training.clips import BACKGROUNDS, COLOURS, Clip, Combination, render
 
 CLIPS = [
-    Clip(Combination("circle", "red", "right"), "dark", "large", (31.3, 33.1), 10.4, 27.0),
-    Clip(Combination("square", "green", "up"), "light", "large", (31.3, 33.1), 10.4, 27.0),
-    Clip(Combination("star", "pink", "left"), "dark", "large", (31.3, 33.1), 10.4, 27.0),
+    Clip(Combination("circle", "red", "right"), "dark", "large", (31.3, 33.1), 11.4, 25.0),
+    Clip(Combination("square", "green", "up"), "light", "large", (31.3, 33.1), 11.4, 25.0),
+    Clip(Combination("star", "pink", "left"), "dark", "large", (31.3, 33.1), 11.4, 25.0),
 ]
 
 
