@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 
@@ -31,6 +32,7 @@ ODD_PROMPTS = {
 _SEEDS = 4  # for each odd prompt, and to compare seeds
 _PLAUSIBLE = 0.9  # the share of odd prompts' clips that are to be like the others
 _DIFFERENT = 0.5  # of 255, on average over a clip, most of which is its background
+_COLOURLESS = ("white", "grey", "black")
 
 
 @dataclass(frozen=True)
@@ -42,8 +44,12 @@ class Finding:
 
 
 def plausible(seen: Seen) -> bool:
-    """Whether a clip is like those of the training: one thing with a colour and a shape on a background."""
-    return seen.one_object and "unclear" not in (seen.colour, seen.shape, seen.background)
+    """Whether a clip is like those of the training.
+
+    It shows one thing with a colour and a shape, which goes one way or stands still, on a background.
+    """
+    said = (seen.colour, seen.shape, seen.direction, seen.background)
+    return seen.one_object and "unclear" not in said and seen.colour not in _COLOURLESS
 
 
 def odd_prompts(maker: Maker) -> Iterator[Finding]:
@@ -78,8 +84,16 @@ def seeds_count(maker: Maker, cases: Sequence[Case]) -> Iterator[Finding]:
     yield Finding(row, min(apart) >= _DIFFERENT)
 
 
-def guidance_counts(maker: Maker, cases: Sequence[Case], usual: Score) -> Finding:
-    """Without guidance, prompts are followed less than with the profile's: `usual`, its score of `cases`."""
-    without = run(maker, cases, guidance_scale=1.0).whole
+def guidance_counts(
+    maker: Maker,
+    cases: Sequence[Case],
+    usual: Score,
+    **options: Any,  # noqa: ANN401  # a request's own fields
+) -> Finding:
+    """Without guidance, prompts are followed less than with the profile's.
+
+    `usual` is the profile's score of `cases` with the same `options`.
+    """
+    without = run(maker, cases, guidance_scale=1.0, **options).whole
     row = Row("guidance 1", "right, all of it", str(without), f"< {usual.share:.1%}, the default's")
     return Finding(row, without.share < usual.share)

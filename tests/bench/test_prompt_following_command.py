@@ -159,13 +159,17 @@ def test_a_sweep_scores_every_pair(capsys: pytest.CaptureFixture[str]) -> None:
     ]
 
 
-def test_clips_of_another_size_are_scored(capsys: pytest.CaptureFixture[str]) -> None:
-    def wider(video: Video, _spec: VideoSpec) -> Video:
-        assert video.shape == (25, 96, 96, 3)
-        return video
+def test_clips_of_another_size_are_scored_and_compared(capsys: pytest.CaptureFixture[str]) -> None:
+    sides: list[int] = []
 
-    code, _ = command("--clips 2 --size 96 --score-only", wider, capsys)
+    def wider(video: Video, spec: VideoSpec) -> Video:
+        sides.append(video.shape[1])
+        return follow_less_without_guidance(video, spec)
+
+    code, _ = command("--clips 4 --size 96", wider, capsys)
     assert code == 0
+    with_guidance, short, without = 4, 1, 4
+    assert sides.count(96) == with_guidance + short + without
 
 
 def test_the_strip_shows_six_frames_of_three_prompts(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
+from bench.prompt_following.behaviour import plausible
 from bench.prompt_following.cases import QUESTIONS, Case, draw, draw_short, read
 from bench.prompt_following.judge import Seen
 from bench.prompt_following.scores import Score, wilson
@@ -87,6 +89,23 @@ def test_only_what_the_prompt_names_is_asked() -> None:
         "size",
     ]
     assert not answers(case, replace(SEEN, objects=2))["one object"]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"objects": 2},
+        {"colour": "unclear"},
+        {"colour": "grey"},
+        {"shape": "unclear"},
+        {"direction": "unclear"},
+        {"background": "unclear"},
+    ],
+    ids=str,
+)
+def test_a_plausible_clip_is_like_those_of_the_training(wrong: dict[str, Any]) -> None:
+    assert plausible(SEEN)
+    assert not plausible(replace(SEEN, **wrong))
 
 
 def test_a_report_reaches_its_aims_only_where_each_question_does() -> None:
