@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import product
-from math import cos, pi, sin
+from math import cos, pi, radians, sin
+from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+import training
 from training.clips import (
     BACKGROUNDS,
     COLOURS,
@@ -26,9 +28,11 @@ from training.clips import (
     vocabulary,
 )
 
+RADIUS = 11.5  # pixels
+
 
 def a_clip(shape: str = "circle", colour: str = "red", direction: str = "right", size: str = "large") -> Clip:
-    return Clip(Combination(shape, colour, direction), "dark", size, (32.0, 30.0), 10.0, 24.0)
+    return Clip(Combination(shape, colour, direction), "dark", size, (32.0, 30.0), RADIUS, 24.0)
 
 
 def cover(clip: Clip, frames: int = 61, side: int = 64) -> NDArray[np.float64]:
@@ -69,7 +73,7 @@ def test_it_moves_as_it_says(shape: str, direction: str) -> None:
 @pytest.mark.parametrize("side", [64, 128])
 def test_a_shape_has_its_area(shape: str, area: float, side: int) -> None:
     covered = cover(a_clip(shape), frames=1, side=side)[0]
-    assert covered.sum() == pytest.approx(area * 10.0**2 * (side / 64) ** 2, rel=0.02)
+    assert covered.sum() == pytest.approx(area * RADIUS**2 * (side / 64) ** 2, rel=0.02)
 
 
 def test_edges_are_smoothed_and_the_rest_is_plain() -> None:
@@ -84,13 +88,47 @@ def test_a_shorter_clip_is_the_beginning_of_a_longer_one() -> None:
     assert np.array_equal(render(a_clip(), 13), render(a_clip(), 61)[:13])
 
 
+#: How far a shape reaches, in radii, and where: degrees from the right, clockwise.
+TIPS = {
+    "circle": (1.0, range(0, 360, 90)),
+    "square": (1.25, range(45, 360, 90)),
+    "triangle": (1.45, range(270, 630, 120)),
+    "star": (1.45, range(270, 630, 72)),
+}
+
+
+def tips(clip: Clip, reach: float = 1.0) -> list[tuple[float, float]]:
+    """Where its tips (x, y) are halfway, or a point at `reach` of the way to each."""
+    distance, angles = TIPS[clip.combination.shape]
+    x, y = clip.centre
+    way = reach * distance * clip.radius
+    return [(x + way * cos(radians(angle)), y + way * sin(radians(angle))) for angle in angles]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_shape_ends_at_its_tips(shape: str) -> None:
+    clip = a_clip(shape)
+    covered = cover(clip)[30]
+    assert all(covered[int(y), int(x)] > 0.5 for x, y in tips(clip, 0.85))
+    assert all(covered[int(y), int(x)] < 0.1 for x, y in tips(clip, 1.15))
+
+
+class Ends(np.random.Generator):
+    """Draws from the ends of each range."""
+
+    def uniform(self, low: float, high: float) -> float:  # type: ignore[override]  # no more is called
+        return float(self.choice((low, high)))
+
+
 def test_a_shape_stays_whole_within_the_frame() -> None:
-    rng = np.random.default_rng(0)
-    for _ in range(150):
+    rng = Ends(np.random.PCG64(0))
+    for _ in range(3000):
         clip = draw_clip(rng)
-        video = render(clip)[[0, 30, 60]]
-        border = np.concatenate([video[:, 0], video[:, -1], video[:, :, 0], video[:, :, -1]])
-        assert (border == BACKGROUNDS[clip.background]).all(), clip
+        step = DIRECTIONS[clip.combination.direction]
+        for way in (-clip.travel / 2, clip.travel / 2):
+            for x, y in tips(clip):
+                assert 0 <= x + way * step[0] <= 64, clip
+                assert 0 <= y + way * step[1] <= 64, clip
 
 
 def test_a_shape_may_leave_the_frame() -> None:
@@ -123,6 +161,13 @@ def test_the_plain_prompt_names_everything() -> None:
     assert prompt_for(a_clip()) == "a large red circle moving right on a dark background"
     still = a_clip("star", "pink", "still", "small")
     assert prompt_for(still) == "a small pink star standing still on a dark background"
+
+
+def test_the_card_says_what_is_so() -> None:
+    card = (Path(training.__file__).parent / "MODEL_CARD.md").read_text("utf-8")
+    for words in (SHAPES, COLOURS):
+        assert f": {', '.join(words)}\n" in card
+    assert f"{len(HELD_OUT)} of the {len(HELD_OUT) + len(TRAINED)} combinations" in card
 
 
 #: What each word says; the other words say nothing.
