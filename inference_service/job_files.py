@@ -13,7 +13,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from tempfile import mkstemp
 
-__all__ = ["JobFiles"]
+__all__ = ["FRAMES", "JobFiles"]
+
+#: The name of a job's decoded frames.
+FRAMES = "frames.safetensors"
 
 _OLD = 24 * 3600  # seconds; a job that was not worked on here for so long is done elsewhere
 _LARGEST = 4 * 2**30  # bytes of all jobs; frames of the largest clip are 200 MB

@@ -16,7 +16,7 @@ from pathlib import PurePosixPath
 import structlog
 
 from inference_service.checkpoints import Identity, Unusable, latents_to
-from inference_service.job_files import JobFiles
+from inference_service.job_files import FRAMES, JobFiles
 from inference_service.metrics import CHECKPOINT_BYTES, CHECKPOINT_SECONDS
 from inference_service.pace import Pace
 from inference_service.pipeline import Latents
@@ -68,6 +68,10 @@ class Saver:
         #: The step that the next attempt can go on from; None: this lease has brought it no further.
         self.kept: int | None = None
         self._log = structlog.get_logger(__name__)
+
+    async def load(self, patience: float, stop: Callable[[], object]) -> Latents | None:
+        """See Resuming.load. While the object store is away, the record says so."""
+        return await self._resuming.load(patience, stop, lambda: self.excuse(0))
 
     def offer(self, latents: Latents) -> None:
         """Keep these soon. From any thread; never blocks."""
@@ -146,7 +150,10 @@ class Saver:
         CHECKPOINT_SECONDS.observe(seconds)
         CHECKPOINT_BYTES.inc(len(content))
         self._log.info("checkpoint", step=latents.step, bytes=len(content), seconds=round(seconds, 3))
-        await asyncio.to_thread(self._forget, before, key)
+        try:
+            await asyncio.to_thread(self._forget, before, key)
+        except StorageUnavailable as error:  # the new one is kept all the same
+            self._log.warning("checkpoints_left_to_the_reaper", job=lease.job.id, reason=str(error))
 
     async def _is_behind(self, latents: Latents) -> bool:
         """Whether the job has a checkpoint of more steps, which could not be read when this work began.
@@ -171,7 +178,7 @@ class Saver:
     def _write_here(self, key: str, content: bytes) -> None:
         if not self._local:
             return
-        job_id, kept = self._lease.job.id, [local_name(key)]
+        job_id, kept = self._lease.job.id, [local_name(key), FRAMES]
         if self._pointed is not None:
             kept.append(local_name(self._pointed))
         try:
@@ -186,10 +193,6 @@ class Saver:
 
     def _forget(self, before: str | None, key: str) -> None:
         """The checkpoint that the job points to no more."""
-        self._files.keep_only(self._lease.job.id, [local_name(key)])
+        self._files.keep_only(self._lease.job.id, [local_name(key), FRAMES])
         if before is not None and before != key:
             self._storage.delete_prefix(f"{PurePosixPath(before).parent}/")
-
-    async def load(self, patience: float, stop: Callable[[], object]) -> Latents | None:
-        """See Resuming.load. While the object store is away, the record says so."""
-        return await self._resuming.load(patience, stop, lambda: self.excuse(0))

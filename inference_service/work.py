@@ -19,6 +19,7 @@ import structlog
 
 from inference_service.checkpoints import Identity, Unusable, frames_from, frames_to
 from inference_service.encoding import write_poster, write_video
+from inference_service.job_files import FRAMES
 from inference_service.lease_keeper import LeaseKeeping
 from inference_service.metrics import RESUMED_STEPS, PhaseClock
 from inference_service.pace import Pace
@@ -52,8 +53,6 @@ _SAVE_PATIENCE = 10.0
 
 #: The same where a phase without steps was cut off: the process has little time left.
 _LAST_PATIENCE = 3.0
-
-_FRAMES = "frames.safetensors"  # on the scratch volume
 
 
 @dataclass(frozen=True)
@@ -152,7 +151,7 @@ class Work:
 
     def _kept_frames(self) -> Frames | None:
         """Those that an attempt before this one has decoded on this volume."""
-        content = self._tools.files.read(self._lease.job.id, _FRAMES)
+        content = self._tools.files.read(self._lease.job.id, FRAMES)
         if content is None:
             return None
         try:
@@ -210,7 +209,7 @@ class Work:
         self._pace.decoded(self._spec, self._tools.clock() - began)
         try:
             self._tools.files.write(
-                self._lease.job.id, _FRAMES, frames_to(frames, self._steps, self._identity)
+                self._lease.job.id, FRAMES, frames_to(frames, self._steps, self._identity)
             )
         except OSError as error:
             event = "scratch_full" if is_full(error) else "scratch_unwritable"

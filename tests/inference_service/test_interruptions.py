@@ -114,6 +114,29 @@ async def test_sigterm_in_a_phase_without_steps_keeps_those_that_were_done(
     assert "strikes" not in record
 
 
+async def test_sigterm_while_uploading_keeps_the_decoded_frames(rig: Rig, pipeline: Scripted) -> None:
+    uploading, storage = threading.Event(), rig.storage
+
+    def refuses(key: str) -> bool:
+        if key.startswith("videos/"):
+            uploading.set()
+        return key.startswith("videos/")
+
+    rig.change(storage=Refusing(storage, refuses))
+    job = await rig.submit(LONG)
+    work = asyncio.create_task(rig.handle(job))
+    await asyncio.to_thread(uploading.wait, 30)
+    assert await rig.predictor.end(0, 60)
+    reply = await work
+    assert reply is not None
+    assert reply.kind is EventKind.CONTINUED
+    assert (await rig.record(job))["checkpoint_step"] == "10", "for another volume"
+    rig.change(storage=storage)
+    last = (await rig.to_the_end(replace(job, delivery=reply.delivery)))[-1]
+    assert last.kind is EventKind.COMPLETED
+    assert (pipeline.decoded, pipeline.steps) == (1, list(range(1, 11)))
+
+
 @pytest.mark.parametrize("settings_changes", [{"lease_seconds": 1}])
 async def test_a_death_while_uploading_does_not_decode_again_and_a_stale_predictor_is_not_referred_to(
     rig: Rig, pipeline: Scripted, settings: Settings

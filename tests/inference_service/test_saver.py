@@ -126,6 +126,21 @@ async def test_the_newest_wins_and_one_is_saved_at_a_time(rig: Rig) -> None:
     assert storage.begun[-1].startswith(f"checkpoints/{lease.job.id}/1-{lease.token}/")
 
 
+async def test_a_former_one_that_cannot_be_removed_makes_the_new_one_no_less_kept(rig: Rig) -> None:
+    class Keeping(MemoryVideoStorage):
+        def delete_prefix(self, prefix: str) -> int:  # noqa: ARG002  # the store's
+            raise StorageUnavailable("away")
+
+    lease = await lease_of(rig)
+    saver = saver_of(rig, lease, Keeping())
+    with structlog.testing.capture_logs() as logs:
+        assert await saver.save(latents(1), 30)
+        assert await saver.save(latents(2), 30)
+        await saver.idle()
+    assert [line["event"] for line in logs][-1] == "checkpoints_left_to_the_reaper"
+    assert "unkept" not in await rig.record(lease.job), "there is nothing to excuse"
+
+
 async def test_the_checkpoint_of_a_lost_lease_is_not_pointed_to(rig: Rig) -> None:
     lease = await lease_of(rig)
     saver = saver_of(rig, lease, storage := MemoryVideoStorage())
