@@ -46,7 +46,7 @@ class PhaseClock:
         self._clock = clock
         self._phase: Phase | None = None
         self._since = 0.0
-        #: Seconds spent in each phase that is over.
+        #: Seconds spent in each phase, in all the times that it was entered and is over.
         self.seconds: dict[Phase, float] = {}
 
     def enter(self, phase: Phase | None) -> None:
@@ -55,6 +55,6 @@ class PhaseClock:
             return
         now = self._clock()
         if self._phase is not None:
-            self.seconds[self._phase] = now - self._since
+            self.seconds[self._phase] = self.seconds.get(self._phase, 0.0) + now - self._since
             PHASE_SECONDS.labels(self._phase).observe(now - self._since)
         self._phase, self._since = phase, now
