@@ -25,8 +25,9 @@ from jobs.store import Lease, Renewal
 
 __all__ = ["PHASE_LIMITS", "LeaseKeeper", "LeaseKeeping", "Renewing"]
 
-#: Seconds without progress after which a phase counts as stuck: the lease is renewed no more, and the job
-#: goes to another. Each is several times what the phase takes at full size on the slowest GPU that fits it.
+#: Seconds without progress after which a phase counts as stuck: the lease is renewed no more, the job goes
+#: to another, and this process ends. Each is several times what the phase takes at full size on the slowest
+#: GPU that fits it.
 PHASE_LIMITS: Mapping[Phase, float] = MappingProxyType(
     {
         Phase.ENCODING_PROMPT: 300.0,  # no steps; with offloading, 10 GB of text encoder come from disk first
@@ -91,12 +92,17 @@ class LeaseKeeper:
         claimed_at: float,
         limits: Mapping[Phase, float] = PHASE_LIMITS,
         clock: Callable[[], float] = time.monotonic,
+        stuck: Callable[[str], object] = lambda _reason: None,
     ) -> None:
-        """`claimed_at`: the clock's time just before the claim was sent; the lease is no younger."""
+        """`claimed_at`: the clock's time just before the claim was sent; the lease is no younger.
+
+        `stuck` is told, in the keeper's thread, that a phase makes no progress; it must not block.
+        """
         self._lease = lease
         self._connect = connect
         self._limits = limits
         self._clock = clock
+        self._stuck = stuck
         self._changed = threading.Condition()
         # All below is guarded by the condition.
         self._valid_until = claimed_at + lease.seconds
@@ -221,9 +227,10 @@ class LeaseKeeper:
             if self._unsent:
                 return self._tried_at + _PROGRESS_PAUSE - now
             heartbeat = self._tried_at + self._lease.seconds / _RENEWALS_A_LEASE
-            stuck_at = self._progress_at + self._limits[self._current[0]]
-            if heartbeat > stuck_at:
-                self._log.error("stuck", phase=self._current[0], consequence="the lease is renewed no more")
+            phase = self._current[0]
+            if heartbeat > self._progress_at + self._limits[phase]:
+                self._log.error("stuck", phase=phase, consequence="the lease is renewed no more")
+                self._stuck(f"{phase} has made no progress for {self._limits[phase]:g} s")
                 return None
             return heartbeat - now
 
@@ -244,6 +251,8 @@ class LeaseKeeper:
             self._sent_phase = report[0]
             if self._unsent and self._unsent[0] is report:
                 self._unsent.popleft()
+            if self._valid_until <= sent_at:
+                self._progress_at = self._clock()  # the work may have waited for this in `check`
             if answer is Renewal.OK:
                 self._valid_until = sent_at + self._lease.seconds
             elif answer is Renewal.LOST:

@@ -41,7 +41,7 @@ from jobs.errors import ConfigurationError, MochiError, StorageUnavailable, Stor
 from jobs.profile import Profile
 from jobs.settings import Settings
 from jobs.storage import S3VideoStorage
-from jobs.store import JobStore
+from jobs.store import JobStore, Lease
 
 __all__ = ["PredictorServer", "check_budget"]
 
@@ -119,19 +119,7 @@ class PredictorServer(ModelServer):  # type: ignore[misc]  # kserve has no types
         pipeline: VideoPipeline = await _in_thread("load", lambda: load_pipeline(settings))
         check_budget(settings.slice_seconds, pipeline.profile)
         await _patiently("store", lambda: self._store.save_profile(pipeline.profile))
-        tools = Tools(
-            store=self._store,
-            storage=self._storage,
-            pipeline=pipeline,
-            publisher=self._publisher,
-            keep=lambda lease, claimed_at: LeaseKeeper(lease, lambda: JobStore.connect(settings), claimed_at),
-            files=JobFiles(settings.scratch_dir / "jobs"),
-            scratch_dir=self._scratch.folder,
-            slot=f"{socket.gethostname()}:{os.getpid()}",
-            slice_seconds=settings.slice_seconds,
-            checkpoint_seconds=settings.checkpoint_seconds,
-        )
-        self._predictor = Predictor(tools, self._device_lost)
+        self._predictor = Predictor(self._tools(pipeline, self._scratch), self._fail)
         await self._predictor.sweep()
         self._model = MochiModel(
             settings.pool, self._predictor, tuple(settings.queues), settings.presign_seconds
@@ -142,21 +130,45 @@ class PredictorServer(ModelServer):  # type: ignore[misc]  # kserve has no types
             "ready", model=pipeline.profile.name, pool=settings.pool, port=settings.port, seconds=seconds
         )
 
+    def _tools(self, pipeline: VideoPipeline, scratch: Scratch) -> Tools:
+        settings, loop = self._settings, asyncio.get_running_loop()
+
+        def stuck(reason: str) -> None:
+            # Work that hangs holds this process' GPU for ever: only a new process takes jobs again.
+            loop.call_soon_threadsafe(self._fail, DeviceLost(reason))
+
+        def keep(lease: Lease, claimed_at: float) -> LeaseKeeper:
+            return LeaseKeeper(lease, lambda: JobStore.connect(settings), claimed_at, stuck=stuck)
+
+        return Tools(
+            store=self._store,
+            storage=self._storage,
+            pipeline=pipeline,
+            publisher=self._publisher,
+            keep=keep,
+            files=JobFiles(settings.scratch_dir / "jobs"),
+            scratch_dir=scratch.folder,
+            slot=f"{socket.gethostname()}:{os.getpid()}",
+            slice_seconds=settings.slice_seconds,
+            checkpoint_seconds=settings.checkpoint_seconds,
+        )
+
     def _loaded(self, loading: asyncio.Task[None]) -> None:
         if loading.cancelled() or (error := loading.exception()) is None:
             return
         if not isinstance(error, MochiError):
             log.error("start_failed", exc_info=error)
             error = MochiError(f"the model could not be loaded: {type(error).__name__}")
-        self.failure = error
-        signal.raise_signal(signal.SIGTERM)  # the one way in which this server ends
+        self._fail(error)
 
-    def _device_lost(self, error: DeviceLost) -> None:
-        if self._model is not None:
-            self._model.ready = False
+    def _fail(self, error: MochiError) -> None:
+        """End the process; the first reason counts."""
+        if self.failure is not None:
+            return
         self.failure = error
-        self.stuck = True  # the end of the interpreter would touch the GPU, which may never answer
-        signal.raise_signal(signal.SIGTERM)
+        if isinstance(error, DeviceLost):
+            self.stuck = True  # the end of the interpreter would touch the GPU, which may never answer
+        signal.raise_signal(signal.SIGTERM)  # the one way in which this server ends
 
     def _end(self) -> None:
         """On SIGTERM: not ready, no new job, and the work at hand stops at its next step."""

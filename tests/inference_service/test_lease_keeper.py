@@ -12,6 +12,7 @@ from inference_service.pipeline import Stop, StopReason
 from jobs.errors import StoreUnavailable
 from jobs.job import Phase
 from jobs.store import Lease, Renewal
+from tests.inference_service.slicing import Clock
 from tests.inference_service.support import job
 
 
@@ -172,12 +173,30 @@ def test_a_lease_that_ran_out_and_is_lost_stops_the_work(redis: Redis) -> None:
 def test_a_stuck_phase_is_renewed_no_more_and_progress_revives_it(redis: Redis) -> None:
     lease = Lease(job=job(), token="t", attempt=1, slot="s", seconds=1)
     limits = {**PHASE_LIMITS, Phase.DECODING: 0.0}
-    with LeaseKeeper(lease, lambda: redis, time.monotonic(), limits) as k:
+    told: list[str] = []
+    with LeaseKeeper(lease, lambda: redis, time.monotonic(), limits, stuck=told.append) as k:
         k.announce(Phase.DECODING, 24)
         assert k.flush(20)
         assert not redis.more(0.5)  # three heartbeats of this lease
+        assert told == ["decoding has made no progress for 0 s"]
         k.announce(Phase.ENCODING, 24)
         redis.wait(lambda: (Phase.ENCODING, 24) in redis.seen)
+
+
+def test_work_that_waited_for_an_outage_to_end_is_not_stuck(redis: Redis) -> None:
+    lease = Lease(job=job(), token="t", attempt=1, slot="s", seconds=1)
+    told: list[str] = []
+    clock = Clock()
+    with LeaseKeeper(lease, lambda: redis, clock(), clock=clock, stuck=told.append) as k:
+        k.announce(Phase.DENOISING, 1)
+        assert k.flush(20)
+        redis.away = True
+        redis.wait(lambda: redis.refused > 0)
+        clock.add(2 * PHASE_LIMITS[Phase.DENOISING])
+        redis.away = False
+        count = len(redis.seen)
+        redis.wait(lambda: len(redis.seen) > count + 1)  # it is renewed, and again
+    assert told == []
 
 
 def test_abort_stops_the_work(redis: Redis) -> None:
