@@ -15,7 +15,7 @@ import torch
 from training.assemble import pipeline_of, show, write_model
 from training.denoiser import DenoiserTask
 from training.latents import Cache, fill_cache
-from training.loop import Budget, averaged, log, train
+from training.loop import Budget, averaged, keep_to, log, train
 from training.vae import VaeTask
 
 __all__ = ["main"]
@@ -29,6 +29,11 @@ def main(arguments: list[str] | None = None) -> None:
     torch.set_num_threads(options.threads)
     folder: Path = options.out
     folder.mkdir(parents=True, exist_ok=True)
+    try:
+        # The clips of the cache are drawn again at each start, and have to be those of its latents.
+        keep_to(folder, seed=options.seed, clips=options.clips)
+    except ValueError as error:
+        raise SystemExit(str(error)) from None
 
     rest = (options.save_seconds, not options.no_samples)
     vae_task = VaeTask(options.seed)

@@ -70,7 +70,7 @@ def sample(pipe: Pipeline, prompts: list[str], seed: int, frames: int = 61) -> N
         num_frames=frames,
         num_inference_steps=_STEPS,
         guidance_scale=_GUIDANCE,
-        max_sequence_length=32,
+        max_sequence_length=pipe.tokenizer.model_max_length,  # as the server reads it
         generator=torch.Generator().manual_seed(seed),
         output_type="pt",
     ).frames

@@ -7,6 +7,7 @@ Knows no model and no data.
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-__all__ = ["Budget", "Phase", "Task", "averaged", "log", "save_atomically", "train"]
+__all__ = ["Budget", "Phase", "Task", "averaged", "keep_to", "log", "save_atomically", "train"]
 
 _WARM_UP = 50  # steps
 _FLOOR = 0.01  # of the learning rate, at the end
@@ -38,7 +39,7 @@ class Phase:
 
 @dataclass(frozen=True)
 class Budget:
-    """How long a stage may take: about `minutes`, or exactly `steps` where they are given.
+    """How long a stage may take: about `minutes`, or `steps` (rounded in each phase) where they are given.
 
     It is saved after each `save_seconds`, and its `samples` are written twice a phase.
     """
@@ -98,6 +99,16 @@ def save_atomically(path: Path, write: Callable[[Path], object]) -> None:
     part.replace(path)
 
 
+def keep_to(folder: Path, **facts: int) -> None:
+    """Write down what this run is made of, once; raise ValueError where the folder holds another's."""
+    path = folder / "run.json"
+    if not path.exists():
+        save_atomically(path, lambda part: part.write_text(json.dumps(facts), "utf-8"))
+    began = json.loads(path.read_text("utf-8"))
+    if began != facts:
+        raise ValueError(f"{folder} holds a run of {began}, which cannot go on with {facts}")
+
+
 def averaged(task: Task, folder: Path) -> None:
     """Put the averaged weights of the finished or running stage into the task's module."""
     task.module.load_state_dict(torch.load(_checkpoint(task, folder), weights_only=True)["average"])
@@ -106,7 +117,8 @@ def averaged(task: Task, folder: Path) -> None:
 def train(task: Task, folder: Path, budget: Budget, seed: int) -> None:
     """Train `task` to its end, going on from its checkpoint in `folder` where there is one.
 
-    Raises FloatingPointError when the loss is no number, with the weights as they were before that step.
+    Raises FloatingPointError when the loss or its gradient is no number, with the weights as they were
+    before that step.
     """
     state = _restored(task, folder)
     for index, phase in enumerate(task.phases):
@@ -133,7 +145,7 @@ def _train_phase(
         if time.monotonic() - saved > budget.save_seconds or done == planned:
             _save(task, folder, state)
             saved = time.monotonic()
-        if budget.samples and (done % max(1, planned // 2) == 0 or done == planned):
+        if budget.samples and done in (planned // 2, planned):
             log(folder, f"{task.name}/{phase.name} {done}: {_reported(task, folder, state)}")
 
 
@@ -162,7 +174,9 @@ def _step(task: Task, phase: str, seed: Sequence[int]) -> float:
     if not np.isfinite(value):
         raise FloatingPointError(f"{task.name}: the loss is {value}")
     loss.backward()  # type: ignore[no-untyped-call]  # torch types few of its methods
-    nn.utils.clip_grad_norm_(task.module.parameters(), 1.0)
+    length = float(nn.utils.clip_grad_norm_(task.module.parameters(), 1.0))
+    if not np.isfinite(length):
+        raise FloatingPointError(f"{task.name}: the loss is {value}, the length of its gradient {length}")
     for optimizer in task.optimizers:
         optimizer.step()
         optimizer.zero_grad()

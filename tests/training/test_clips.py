@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-import training
 from training.clips import (
     BACKGROUNDS,
     COLOURS,
@@ -164,7 +163,7 @@ def test_the_plain_prompt_names_everything() -> None:
 
 
 def test_the_card_says_what_is_so() -> None:
-    card = (Path(training.__file__).parent / "MODEL_CARD.md").read_text("utf-8")
+    card = (Path(__file__).parents[2] / "training" / "MODEL_CARD.md").read_text("utf-8")
     for words in (SHAPES, COLOURS):
         assert f": {', '.join(words)}\n" in card
     assert f"{len(HELD_OUT)} of the {len(HELD_OUT) + len(TRAINED)} combinations" in card

@@ -12,12 +12,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import transformers
 
 from inference_service.mochi_pipeline import load_mochi
 from tests.inference_service.support import SPEC, generate
 from training.__main__ import main
+from training.clips import HELD_OUT, draw_clip, prompt_for
 from training.denoiser import fit_for_training, new_transformer
+from training.latents import cached_clip
+from training.loop import keep_to
+from training.vae import VaeTask
 from training.words import new_text_encoder, new_tokenizer, spell_alike
+
+CARD = Path(__file__).parents[2] / "training" / "MODEL_CARD.md"
 
 STEPS = ("--vae-steps", "2", "--denoiser-steps", "6", "--clips", "6", "--no-samples", "--save-seconds", "0")
 
@@ -62,6 +69,35 @@ def test_killed_twice_and_started_again_it_makes_the_same_model(uninterrupted: P
     assert not (tmp_path / "model").exists()
     main(arguments(tmp_path))
     assert weights(tmp_path) == weights(uninterrupted)
+
+
+def test_a_folder_of_another_run_is_refused(tmp_path: Path) -> None:
+    keep_to(tmp_path, seed=1, clips=6)
+    with pytest.raises(SystemExit, match="cannot go on"):
+        main([*arguments(tmp_path), "--seed", "2"])
+    assert not (tmp_path / "vae.pt").exists()
+
+
+def test_no_part_is_trained_on_what_is_held_out() -> None:
+    vae, rng = VaeTask(1), np.random.default_rng(0)
+    batches = [vae.drawn(phase.name, rng)[0] for phase in vae.phases for _ in range(300)]
+    for seen in (
+        {clip.combination for batch in batches for clip in batch},
+        {cached_clip(1, index).combination for index in range(1000)},
+    ):
+        assert len(seen) > 130  # of 140
+        assert not seen & set(HELD_OUT)
+
+
+def test_a_prompt_of_ours_is_half_of_what_is_read_at_most(tmp_path: Path) -> None:
+    new_tokenizer().save_pretrained(tmp_path)
+    tokenizer = transformers.T5Tokenizer.from_pretrained(tmp_path)
+    rng = np.random.default_rng(0)
+    prompts = [prompt_for(draw_clip(rng), rng) for _ in range(2000)]
+    read = tokenizer(prompts).input_ids
+    assert max(map(len, read)) <= tokenizer.model_max_length // 2
+    assert not any(tokenizer.unk_token_id in tokens for tokens in read)
+    assert f"first {tokenizer.model_max_length} tokens" in CARD.read_text("utf-8")
 
 
 @pytest.mark.filterwarnings("ignore:In CPU autocast")  # Mochi asks for float32 there
