@@ -17,13 +17,14 @@ from starlette.responses import Response
 
 from eventing.codec import InvalidEvent, decode, encode
 from eventing.events import TYPE_PREFIX, Event, event_for
+from inference_service.errors import InternalError, NotLoaded
 from inference_service.http_errors import problem
 from inference_service.predict import SOURCE, Predictor
 from jobs.errors import FieldError, MochiError
 from jobs.job import Delivery, EventKind
 from jobs.job_ids import JOB_ID_RULE, is_job_id
 
-__all__ = ["NotLoaded", "add_events_route"]
+__all__ = ["add_events_route"]
 
 _BODY_LIMIT = 64 * 1024  # bytes; our events are a few hundred
 #: Redis' scripts count in doubles, and Python refuses thousands of digits.
@@ -31,19 +32,6 @@ _DELIVERY = re.compile(r"[0-9]{1,16}")
 _TYPES = tuple(f"{TYPE_PREFIX}{kind}" for kind in (EventKind.REQUESTED, EventKind.CONTINUED))
 
 log = structlog.get_logger(__name__)
-
-
-class NotLoaded(MochiError):
-    """The model is still being loaded."""
-
-    status = 503
-    slug = "model-not-ready"
-    title = "The model is not ready"
-    retry_after = 5
-
-
-class InternalError(MochiError):
-    """A defect. Its text is in the log, not in the answer."""
 
 
 def add_events_route(app: Starlette, predictor: Callable[[], Predictor | None]) -> None:

@@ -6,6 +6,7 @@ at any time. What is read here may be torn or of another job; `checkpoints.py` t
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import time
@@ -13,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from tempfile import mkstemp
 
-__all__ = ["FRAMES", "JobFiles"]
+__all__ = ["FRAMES", "JobFiles", "is_full"]
 
 #: The name of a job's decoded frames.
 FRAMES = "frames.safetensors"
@@ -81,6 +82,11 @@ class JobFiles:
             if changed < time.time() - _OLD or total > self._largest:
                 total -= sizes[path]
                 shutil.rmtree(path, ignore_errors=True)
+
+
+def is_full(error: OSError) -> bool:
+    """Whether a volume had no room: full, over its quota, or over the size that a file may have."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def _entries(folder: Path) -> list[Path]:

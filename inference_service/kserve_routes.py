@@ -12,19 +12,12 @@ from fastapi.exceptions import RequestValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
+from inference_service.errors import NotServed
 from inference_service.http_errors import kserve_error
 from inference_service.v2_requests import shape_faults
 from jobs.errors import InvalidRequest, MochiError
 
-__all__ = ["NotServed", "add_kserve_rules"]
-
-
-class NotServed(MochiError):
-    """A route of KServe's that this server does not have."""
-
-    status = 404
-    slug = "not-served"
-    title = "Not served here"
+__all__ = ["add_kserve_rules"]
 
 
 def add_kserve_rules(app: FastAPI) -> None:

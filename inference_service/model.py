@@ -8,7 +8,6 @@ would hold the pod's one slot while an event that has a credit waits for it outs
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -17,50 +16,19 @@ import structlog
 from kserve import InferRequest, InferResponse, Model
 
 from eventing.payload import json_of
-from inference_service.events import InternalError
+from inference_service.errors import GpuLost, InternalError, JobCancelled, JobFailed, JobGoesOn
 from inference_service.predict import Predictor
 from inference_service.tensors import INPUTS, OUTPUTS, check_outputs, fields_of, response_of
 from jobs.errors import FieldError, InvalidRequest, MochiError
 from jobs.job import Artifact, Job, Outcome, Status
+from jobs.job_ids import new_job_id
 from jobs.logs import trace_id
 from jobs.request import draw_seed, parse_request, resolve
 from jobs.store import NewJob
 
-__all__ = ["GpuLost", "JobCancelled", "JobFailed", "JobGoesOn", "MochiModel"]
+__all__ = ["MochiModel"]
 
 log = structlog.get_logger(__name__)
-
-
-class JobFailed(MochiError):
-    """The job ended without a video."""
-
-    status = 500
-    slug = "job-failed"
-    title = "The job failed"
-
-
-class JobCancelled(MochiError):
-    """The job was cancelled while this call waited for it."""
-
-    status = 409
-    slug = "job-cancelled"
-    title = "The job was cancelled"
-
-
-class JobGoesOn(MochiError):
-    """The job needs more than one slice, or this predictor ends: other deliveries finish it."""
-
-    status = 504
-    slug = "job-goes-on"
-    title = "The job goes on without this call"
-
-
-class GpuLost(JobGoesOn):
-    """The GPU broke. No `Retry-After`: the job goes on elsewhere, and a retry would be a second one."""
-
-    status = 503
-    slug = "device-lost"
-    title = "The predictor lost its GPU"
 
 
 class MochiModel(Model):  # type: ignore[misc]  # kserve has no types
@@ -122,7 +90,7 @@ class MochiModel(Model):  # type: ignore[misc]  # kserve has no types
         seconds = profile.estimate_seconds(spec.width, spec.height, spec.num_frames, spec.num_inference_steps)
         known_trace = traceparent if trace_id(traceparent) else ""
         submission = await tools.store.submit_now(
-            NewJob(uuid.uuid4().hex, spec, seconds, traceparent=known_trace)
+            NewJob(new_job_id(), spec, seconds, traceparent=known_trace)
         )
         job = submission.job
         try:

@@ -5,10 +5,15 @@ Knows no clock: it is told. Its methods may be called from any thread; a stale f
 
 from __future__ import annotations
 
+import structlog
+
+from jobs.errors import ConfigurationError
 from jobs.profile import IntRange, Profile
 from jobs.request import VideoSpec
 
-__all__ = ["Pace", "default_need", "largest_need"]
+__all__ = ["Pace", "check_budget", "default_need", "largest_need"]
+
+log = structlog.get_logger(__name__)
 
 
 class Pace:
@@ -41,6 +46,23 @@ class Pace:
     def decoded(self, spec: VideoSpec, seconds: float) -> None:
         """Decoding took so long."""
         self._decode = seconds / _megapixel_frames(spec)
+
+
+def check_budget(seconds: float, profile: Profile) -> None:
+    """Refuse a budget of a slice that cannot hold a step and the decode of the model's default clip.
+
+    Of the default clip, because the estimate of a model that none ships for is an order of magnitude: a
+    larger clip is only warned of, for its decode works too, at the beginning of a slice, which then takes
+    longer than its budget. Raises ConfigurationError.
+    """
+    need, most = default_need(profile), largest_need(profile)
+    if need > seconds:
+        raise ConfigurationError(
+            f"MOCHI_SLICE_SECONDS={seconds:g} is too small for {profile.name}: a step and the decode of its "
+            f"default clip take {need:.1f} s by the estimate"
+        )
+    if most > seconds:
+        log.warning("short_slices", setting=f"MOCHI_SLICE_SECONDS={seconds:g}", largest_clip=round(most, 1))
 
 
 def default_need(profile: Profile) -> float:

@@ -1,4 +1,4 @@
-"""The predictor: claim a job, do its work, record what came of it, say what to reply.
+"""The predictor: claim a job, do its work, have recorded what came of it, say what to reply.
 
 All I/O is handed in. One lock guards the GPU of the process. Knows no HTTP and no CloudEvents encoding.
 """
@@ -6,48 +6,37 @@ All I/O is handed in. One lock guards the GPU of the process. Knows no HTTP and 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any, TypedDict
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
 
 import structlog
 
 from eventing.dispatch import dispatch
 from inference_service.checkpoints import Identity
+from inference_service.errors import ShuttingDown
 from inference_service.lease_keeper import LeaseKeeping
 from inference_service.metrics import JOBS, SLICES
 from inference_service.pace import Pace
 from inference_service.pipeline import DeviceLost, StopReason
 from inference_service.saver import Saver
+from inference_service.settling import settle
 from inference_service.tidying import sweep, tidy
 from inference_service.tools import Tools
-from inference_service.work import Limits, Work, growing_pauses
-from jobs.errors import MochiError, PoolBusy, StoreUnavailable
-from jobs.job import Delivery, Outcome
+from inference_service.work import Limits, Work
+from jobs.errors import MochiError, PoolBusy
+from jobs.job import Delivery
 from jobs.logs import trace_id
 from jobs.store import Answered, Ignored, Lease
 
-__all__ = ["SOURCE", "Predictor", "ShuttingDown", "Tools"]
+__all__ = ["SOURCE", "Predictor"]
 
 #: The CloudEvent `source` of what the predictor says.
 SOURCE = "/mochi/predictor"
-
-#: Seconds for which recording is tried again while Redis is away. The lease may still be ours then: after
-#: a restart of Redis every lease is extended once.
-_RECORD_PATIENCE = 600.0
 
 #: Seconds after which a caller who is refused because the GPU is taken may try again.
 _RETRY_AFTER = 10
 
 log = structlog.get_logger(__name__)
-
-
-class ShuttingDown(MochiError):
-    """This process ends: another one is to do the job."""
-
-    status = 503
-    slug = "shutting-down"
-    title = "The predictor is shutting down"
-    retry_after = 1
 
 
 class Predictor:
@@ -204,7 +193,10 @@ class Predictor:
             case Lease() as lease:
                 age = max(0, lease.claimed_us - delivery) / 1e6 if delivery else 0.0
                 budget = self.tools.slice_seconds - age
-                with structlog.contextvars.bound_contextvars(**_facts(lease)):
+                job, trace = lease.job, trace_id(lease.job.traceparent)
+                with structlog.contextvars.bound_contextvars(
+                    job=job.id, attempt=lease.attempt, queue=job.queue, trace=trace
+                ):
                     log.info(
                         "claimed", delivery=delivery, budget=round(budget, 1), step=lease.checkpoint_step
                     )
@@ -227,7 +219,7 @@ class Predictor:
             saver.close()
             # The last phase is seen before the end is.
             await asyncio.to_thread(keeper.flush, 1.0)
-            reply = await self._settled(lease, outcome, keeper, work.device_lost)
+            reply = await settle(tools, lease, keeper, outcome, work.device_lost)
         finally:
             saver.close()
             self._keeper = None
@@ -250,48 +242,6 @@ class Predictor:
         keeper.abort(StopReason.SHUTDOWN)  # what is away is not waited for: the lease runs out
         self._on_device_lost(error)
 
-    async def _settled(
-        self, lease: Lease, outcome: Outcome | StopReason, keeper: LeaseKeeping, lost: DeviceLost | None
-    ) -> Delivery | None:
-        """The event to reply: of the recorded outcome, or the one by which another delivery goes on."""
-        store = self.tools.store
-        if outcome is StopReason.LOST:
-            return None
-        if isinstance(outcome, StopReason):
-            # Given back at once, and a strike unless a checkpoint was kept: a job may be what breaks GPUs.
-            reason = f"lost the GPU of {self.tools.slot}: {lost}" if lost else ""
-            return await self._patiently(lambda: store.yield_(lease, reason), keeper)
-        return await self._patiently(lambda: store.record(lease, outcome), keeper)
-
-    async def _patiently(
-        self, call: Callable[[], Awaitable[Delivery | None]], keeper: LeaseKeeping
-    ) -> Delivery | None:
-        give_up_at = self.tools.clock() + _RECORD_PATIENCE
-        async for _ in growing_pauses(longest=2.0):
-            try:
-                return await call()
-            except StoreUnavailable as error:
-                log.warning("record_retried", reason=str(error))
-                if keeper.reason is StopReason.SHUTDOWN:
-                    message = "this predictor is shutting down; the job goes on when its lease has run out"
-                    raise ShuttingDown(message) from None
-                if keeper.reason is StopReason.LOST or self.tools.clock() > give_up_at:
-                    return None
-        raise AssertionError("the pauses never end")
-
     async def sweep(self) -> None:
         """Remove what the scratch volume keeps in vain; never of the jobs at work."""
         await sweep(self.tools, self._tasks.keys())
-
-
-class _Facts(TypedDict):
-    job: str
-    attempt: int
-    queue: str
-    trace: str | None
-
-
-def _facts(lease: Lease) -> _Facts:
-    """What every log line about a lease says."""
-    job = lease.job
-    return {"job": job.id, "attempt": lease.attempt, "queue": job.queue, "trace": trace_id(job.traceparent)}

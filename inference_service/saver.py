@@ -9,14 +9,13 @@ loop's threads.
 from __future__ import annotations
 
 import asyncio
-import errno
 from collections.abc import Callable
 from pathlib import PurePosixPath
 
 import structlog
 
 from inference_service.checkpoints import Identity, Unusable, latents_to
-from inference_service.job_files import FRAMES, JobFiles
+from inference_service.job_files import FRAMES, JobFiles, is_full
 from inference_service.metrics import CHECKPOINT_BYTES, CHECKPOINT_SECONDS
 from inference_service.pace import Pace
 from inference_service.pipeline import Latents
@@ -25,7 +24,7 @@ from jobs.errors import StorageUnavailable, StoreUnavailable
 from jobs.storage import VideoStorage
 from jobs.store import JobStore, Lease
 
-__all__ = ["Saver", "folder_of", "is_full"]
+__all__ = ["Saver", "folder_of"]
 
 _CONTENT_TYPE = "application/octet-stream"
 _SLOW = 2.0  # seconds of the last save, after which the object store is taken to be away
@@ -34,11 +33,6 @@ _SLOW = 2.0  # seconds of the last save, after which the object store is taken t
 def folder_of(job_id: str) -> str:
     """The prefix of a job's checkpoints in the object store."""
     return f"checkpoints/{job_id}/"
-
-
-def is_full(error: OSError) -> bool:
-    """Whether a volume had no room: full, over its quota, or over the size that a file may have."""
-    return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Saver:

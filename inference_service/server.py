@@ -31,19 +31,19 @@ from inference_service.kserve_routes import add_kserve_rules
 from inference_service.lease_keeper import LeaseKeeper
 from inference_service.loading import load_pipeline
 from inference_service.model import MochiModel
-from inference_service.pace import default_need, largest_need
+from inference_service.pace import check_budget
+from inference_service.pauses import growing_pauses
 from inference_service.pipeline import DeviceLost, VideoPipeline
-from inference_service.predict import Predictor, Tools
+from inference_service.predict import Predictor
 from inference_service.scratch import Scratch
+from inference_service.tools import Tools
 from inference_service.v2_requests import NamingDataPlane
-from inference_service.work import growing_pauses
 from jobs.errors import ConfigurationError, MochiError, StorageUnavailable, StoreUnavailable
-from jobs.profile import Profile
 from jobs.settings import Settings
 from jobs.storage import S3VideoStorage
 from jobs.store import JobStore, Lease
 
-__all__ = ["PredictorServer", "check_budget"]
+__all__ = ["PredictorServer"]
 
 T = TypeVar("T")
 
@@ -178,23 +178,6 @@ class PredictorServer(ModelServer):  # type: ignore[misc]  # kserve has no types
             self._ending = asyncio.create_task(
                 self._predictor.end(self._settings.grace_seconds, _STOP_SECONDS)
             )
-
-
-def check_budget(seconds: float, profile: Profile) -> None:
-    """Refuse a budget of a slice that cannot hold a step and the decode of the model's default clip.
-
-    Of the default clip, because the estimate of a model that none ships for is an order of magnitude: a
-    larger clip is only warned of, for its decode works too, at the beginning of a slice, which then takes
-    longer than its budget. Raises ConfigurationError.
-    """
-    need, most = default_need(profile), largest_need(profile)
-    if need > seconds:
-        raise ConfigurationError(
-            f"MOCHI_SLICE_SECONDS={seconds:g} is too small for {profile.name}: a step and the decode of its "
-            f"default clip take {need:.1f} s by the estimate"
-        )
-    if most > seconds:
-        log.warning("short_slices", setting=f"MOCHI_SLICE_SECONDS={seconds:g}", largest_clip=round(most, 1))
 
 
 def _before_signal(call: Callable[[], object]) -> None:

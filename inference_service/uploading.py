@@ -3,32 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
 
+from inference_service.pauses import growing_pauses
 from inference_service.tools import Tools
 from jobs.errors import StorageUnavailable
 from jobs.job import Artifact
 from jobs.storage import StoredObject
 from jobs.store import Lease
 
-__all__ = ["UPLOAD_PATIENCE", "Files", "Upload", "growing_pauses"]
+__all__ = ["Files", "Upload"]
 
 #: Seconds for which an upload is tried again while the object store is away: a restart takes seconds, a
 #: failover minutes. After that the job fails, for its video would keep the GPU from the others.
-UPLOAD_PATIENCE = 600.0
-
-
-async def growing_pauses(longest: float = 5.0) -> AsyncIterator[None]:
-    """Sleep before every turn but the first: 0.25 s, 0.5 s, 1 s and so on up to `longest`."""
-    pause = 0.25
-    while True:
-        yield
-        await asyncio.sleep(pause)
-        pause = min(pause * 2, longest)
+_PATIENCE = 600.0
 
 
 @dataclass(frozen=True)
@@ -60,7 +52,7 @@ class Upload:
         return Artifact(video.key, video.s3_url, video.etag, video.bytes, poster.key)
 
     async def _put(self, key: str, path: Path, content_type: str) -> StoredObject:
-        give_up_at = self._tools.clock() + UPLOAD_PATIENCE
+        give_up_at = self._tools.clock() + _PATIENCE
         async for _ in growing_pauses():
             self._stop()
             try:

@@ -1,13 +1,12 @@
 """The work on one job under its lease: denoise, decode, encode, upload; what came of it is an Outcome.
 
 It goes on from what the last attempt left, and ends early when the slice's budget is used up or the
-process is to end. Blocking parts run in the threads handed in; the outcome is recorded by `predict.py`.
+process is to end. Blocking parts run in the threads handed in; the outcome is recorded by `settling.py`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import copy_context
@@ -17,9 +16,9 @@ from typing import TypeVar
 
 import structlog
 
-from inference_service.checkpoints import Identity, Unusable, frames_from, frames_to
-from inference_service.encoding import write_poster, write_video
-from inference_service.job_files import FRAMES
+from inference_service.checkpoints import Identity
+from inference_service.clip_files import ClipFiles
+from inference_service.job_files import is_full
 from inference_service.lease_keeper import LeaseKeeping
 from inference_service.metrics import RESUMED_STEPS, PhaseClock
 from inference_service.pace import Pace
@@ -32,16 +31,16 @@ from inference_service.pipeline import (
     Stop,
     StopReason,
 )
-from inference_service.saver import Saver, is_full
+from inference_service.saver import Saver
 from inference_service.tools import Tools
-from inference_service.uploading import UPLOAD_PATIENCE, Files, Upload, growing_pauses
+from inference_service.uploading import Files, Upload
 from jobs.errors import InvalidRequest, StorageUnavailable
 from jobs.job import JobError, Outcome, Phase, ResultKind
 from jobs.profile import Profile
 from jobs.request import VideoSpec, parse_request
 from jobs.store import Lease
 
-__all__ = ["UPLOAD_PATIENCE", "Limits", "Work", "check_spec", "growing_pauses"]
+__all__ = ["Limits", "Work"]
 
 T = TypeVar("T")
 
@@ -73,8 +72,7 @@ class Work:
         self._pace, self._saver, self._limits = pace, saver, limits
         self._spec = lease.job.spec
         self._steps = self._spec.num_inference_steps
-        self._identity = Identity.of(lease.job, tools.pipeline.identity)
-        self._folder = tools.scratch_dir / f"{lease.job.id}-{lease.token}"
+        self._clip = ClipFiles(lease, Identity.of(lease.job, tools.pipeline.identity), tools)
         self._until = limits.until
         self._denoised_latents: Latents | None = None  # with all steps done
         self._step_at = self._offered_at = tools.clock()
@@ -86,9 +84,11 @@ class Work:
     async def run(self) -> Outcome | StopReason:
         """The outcome to record, or why there is none (LOST, SLICE, SHUTDOWN, DEVICE_LOST)."""
         try:
-            check_spec(self._spec, self._tools.pipeline.profile)
-            frames = await asyncio.to_thread(self._kept_frames)
-            if frames is None:
+            _check_spec(self._spec, self._tools.pipeline.profile)
+            frames = await asyncio.to_thread(self._clip.kept)
+            if frames is not None:
+                RESUMED_STEPS.inc(self._steps)
+            else:
                 latents = self._denoised_latents = await self._denoised()
                 frames = await self._on_gpu(lambda: self._decode(latents))
             files = await self._on_gpu(lambda: self._encode(frames))
@@ -115,7 +115,7 @@ class Work:
             return self._failed(self._reason(error))
         finally:
             self.clock.enter(None)
-            await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
+            await asyncio.to_thread(self._clip.remove)
         return Outcome(ResultKind.COMPLETED, self._lease.token, artifact=artifact)
 
     # Progress, in the GPU's thread
@@ -148,20 +148,6 @@ class Work:
         context = copy_context()
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._tools.gpu, lambda: context.run(work))
-
-    def _kept_frames(self) -> Frames | None:
-        """Those that an attempt before this one has decoded on this volume."""
-        content = self._tools.files.read(self._lease.job.id, FRAMES)
-        if content is None:
-            return None
-        try:
-            frames = frames_from(content, self._identity)
-        except Unusable as unusable:
-            self._log.warning("frames_ignored", reason=str(unusable))
-            return None
-        self._log.info("resumed", frames=len(frames))
-        RESUMED_STEPS.inc(self._steps)
-        return frames
 
     async def _denoised(self) -> Latents:
         """Latents with all steps done. Raises Stop at the slice's end, with a checkpoint kept."""
@@ -207,32 +193,13 @@ class Work:
         began = self._tools.clock()
         frames = self._tools.pipeline.decode(self._spec, latents, self)
         self._pace.decoded(self._spec, self._tools.clock() - began)
-        try:
-            self._tools.files.write(
-                self._lease.job.id, FRAMES, frames_to(frames, self._steps, self._identity)
-            )
-        except OSError as error:
-            event = "scratch_full" if is_full(error) else "scratch_unwritable"
-            self._log.warning(event, reason=error.strerror, consequence="the decoded frames are not kept")
+        self._clip.keep(frames)
         return frames
 
     def _encode(self, frames: Frames) -> Files:
         """In the GPU's thread."""
         self.entered(Phase.ENCODING, self._steps)
-        files = Files(self._folder / "video.mp4", self._folder / "poster.jpg")
-        try:
-            self._write(frames, files)
-        except OSError as error:
-            if not is_full(error):
-                raise
-            self._tools.files.remove(self._lease.job.id)  # what can be done again makes room
-            self._write(frames, files)
-        return files
-
-    def _write(self, frames: Frames, files: Files) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        write_video(frames, files.video, self._spec.fps, self._keeper.check)
-        write_poster(frames, files.poster)
+        return self._clip.encode(frames, self._keeper.check)
 
     # Ends
 
@@ -265,7 +232,7 @@ class Work:
         return Outcome(ResultKind.FAILED, self._lease.token, error=error)
 
 
-def check_spec(spec: VideoSpec, profile: Profile) -> None:
+def _check_spec(spec: VideoSpec, profile: Profile) -> None:
     """Raise InvalidRequest, naming the fields, for a job that the loaded model cannot do.
 
     It was checked when it was submitted, but perhaps against the profile of another model.

@@ -22,7 +22,8 @@ from inference_service.job_files import JobFiles
 from inference_service.lease_keeper import LeaseKeeper
 from inference_service.null_pipeline import NullPipeline
 from inference_service.pipeline import Frames, Latents, Progress, VideoPipeline
-from inference_service.predict import Predictor, Tools
+from inference_service.predict import Predictor
+from inference_service.tools import Tools
 from jobs.job import Delivery, Job
 from jobs.profile import Profile
 from jobs.request import VideoSpec

@@ -12,9 +12,10 @@ import httpx
 import pytest
 
 from eventing.events import TYPE_PREFIX
-from inference_service.model import GpuLost, MochiModel
+from inference_service.errors import GpuLost, ShuttingDown
+from inference_service.model import MochiModel
 from inference_service.pipeline import DeviceLost
-from inference_service.predict import Predictor, ShuttingDown
+from inference_service.predict import Predictor
 from jobs.job import Delivery, EventKind, Job, Status
 from jobs.settings import Settings
 from jobs.storage import VideoStorage

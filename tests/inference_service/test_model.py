@@ -11,8 +11,8 @@ import httpx
 import pytest
 
 from eventing.events import TYPE_PREFIX
-from inference_service.events import InternalError
-from inference_service.model import JobCancelled, JobFailed, JobGoesOn, MochiModel
+from inference_service.errors import InternalError, JobCancelled, JobFailed, JobGoesOn
+from inference_service.model import MochiModel
 from inference_service.pipeline import OutOfMemory, Progress
 from inference_service.predict import Predictor
 from jobs.errors import InvalidRequest, PoolBusy, StoreUnavailable

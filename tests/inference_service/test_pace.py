@@ -4,8 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from inference_service.pace import Pace, default_need, largest_need
-from inference_service.server import check_budget
+from inference_service.pace import Pace, check_budget, default_need, largest_need
 from jobs.errors import ConfigurationError
 from jobs.profile import shipped_profile
 from tests.inference_service.support import SPEC

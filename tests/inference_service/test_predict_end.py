@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from eventing.events import TYPE_PREFIX
-from inference_service.predict import ShuttingDown
+from inference_service.errors import ShuttingDown
 from jobs.job import EventKind
 from tests.inference_service.rig import MakeRig, Rig, Scripted, until
 

@@ -16,7 +16,8 @@ from eventing.publisher import Publisher
 from functions.completion.api import create_app as completion_app
 from functions.reaper.api import create_app as reaper_app
 from functions.wiring import Wiring
-from inference_service.events import InternalError, add_events_route
+from inference_service.errors import InternalError
+from inference_service.events import add_events_route
 from inference_service.model import MochiModel
 from inference_service.predict import Predictor
 from jobs.errors import MochiError, PoolBusy

@@ -15,7 +15,8 @@ from inference_service.job_files import JobFiles
 from inference_service.lease_keeper import LeaseKeeper
 from inference_service.null_pipeline import NullPipeline
 from inference_service.pipeline import Stop
-from inference_service.predict import Predictor, Tools
+from inference_service.predict import Predictor
+from inference_service.tools import Tools
 from jobs.leases import Lease
 from tests.simulation.log import Step
 from tests.simulation.loop import Process
