@@ -31,7 +31,7 @@ _IMPORTS = {
     "reaper": "import functions_framework.aio, functions.reaper.api",
     "broker": "import local.broker.process",
     "predictor, without its model": "import inference_service.server",
-    "predictor": "import inference_service.server, inference_service.mochi_pipeline",
+    "predictor": "import inference_service.server, inference_service.mochi_loading",
 }
 _REPEATS = 5
 

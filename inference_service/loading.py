@@ -34,18 +34,19 @@ def load_pipeline(settings: Settings) -> VideoPipeline:
         if settings.model_dir is not None:
             setting = f"MODEL_DIR={settings.model_dir}"
             _check_folder(settings.model_dir)
-        from inference_service import mochi_pipeline
+        from inference_service import mochi_loading
+        from inference_service.device_errors import check_device
 
-        mochi_pipeline.check_device(os.environ.get("NVIDIA_VISIBLE_DEVICES"))
-        mochi_pipeline.use_threads(usable_cores())
+        check_device(os.environ.get("NVIDIA_VISIBLE_DEVICES"))
+        mochi_loading.use_threads(usable_cores())
         if settings.model_dir is not None:
-            return mochi_pipeline.load_mochi(settings.model_dir, settings.model_dir.name)
+            return mochi_loading.load_mochi(settings.model_dir, settings.model_dir.name)
         if settings.model_name == DEFAULT_MODEL:
             setting = f"SCRATCH_DIR={settings.scratch_dir}"
-            folder = tiny_model_folder(settings.scratch_dir, mochi_pipeline.build_model)
-            return mochi_pipeline.load_mochi(folder, DEFAULT_MODEL)
+            folder = tiny_model_folder(settings.scratch_dir, mochi_loading.build_model)
+            return mochi_loading.load_mochi(folder, DEFAULT_MODEL)
         repository = settings.model_name.removeprefix("hf://")
-        return mochi_pipeline.load_mochi(repository, repository, settings.hf_token)
+        return mochi_loading.load_mochi(repository, repository, settings.hf_token)
     except DeviceLost:
         raise
     except Exception as error:  # diffusers, transformers and safetensors raise errors of many classes

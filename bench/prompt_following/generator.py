@@ -81,11 +81,11 @@ def load(folder: Path | None, scratch: Path, processes: int = 1) -> Generator:
     It computes in as many threads as the server's would, or in its share of them among `processes`.
     Raises ConfigurationError, or what diffusers raises of a folder that is no model.
     """
-    from inference_service import mochi_pipeline  # seconds: torch
+    from inference_service import mochi_loading  # seconds: torch
 
     if folder is None:
         pipeline = load_pipeline(Settings(scratch_dir=scratch))
     else:
-        pipeline = mochi_pipeline.load_mochi(folder, DEFAULT_MODEL)
-    mochi_pipeline.use_threads(max(1, usable_cores() // processes))
+        pipeline = mochi_loading.load_mochi(folder, DEFAULT_MODEL)
+    mochi_loading.use_threads(max(1, usable_cores() // processes))
     return Generator(pipeline)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="session")
 def model_scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A scratch folder that has the tiny model with random weights: it is built once for all tests."""
-    from inference_service.mochi_pipeline import build_model
+    from inference_service.mochi_loading import build_model
     from inference_service.tiny_model import tiny_model_folder
 
     scratch = tmp_path_factory.mktemp("scratch")
@@ -39,7 +39,7 @@ def tiny_folder(model_scratch: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny(tiny_folder: Path) -> MochiVideoPipeline:
-    from inference_service.mochi_pipeline import load_mochi, use_threads
+    from inference_service.mochi_loading import load_mochi, use_threads
 
     use_threads(1)  # a model this small gains nothing by a second one, and tests run beside others
     return load_mochi(tiny_folder, DEFAULT_MODEL)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from inference_service.mochi_pipeline import build_model
+from inference_service.mochi_loading import build_model
 from inference_service.tiny_model import TINY_MOCHI, ModelParts, tiny_model_folder
 
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 import transformers
 
-from inference_service.mochi_pipeline import load_mochi
+from inference_service.mochi_loading import load_mochi
 from tests.inference_service.support import SPEC, generate
 from training.__main__ import main
 from training.clips import HELD_OUT, draw_clip, prompt_for
