@@ -60,6 +60,10 @@ class Predictor:
         """Whether it has anything left to do."""
         return bool(self._tasks or self._chores)
 
+    async def sweep(self) -> None:
+        """Remove what the scratch volume keeps in vain; never of the jobs at work."""
+        await sweep(self.tools, self._tasks.keys())
+
     async def handle(self, job_id: str, delivery: int) -> Delivery | None:
         """What to reply to an event that wants the job done; None: nothing.
 
@@ -241,7 +245,3 @@ class Predictor:
         self._draining = self.device_lost = True
         keeper.abort(StopReason.SHUTDOWN)  # what is away is not waited for: the lease runs out
         self._on_device_lost(error)
-
-    async def sweep(self) -> None:
-        """Remove what the scratch volume keeps in vain; never of the jobs at work."""
-        await sweep(self.tools, self._tasks.keys())

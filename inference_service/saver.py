@@ -149,6 +149,22 @@ class Saver:
         except StorageUnavailable as error:  # the new one is kept all the same
             self._log.warning("checkpoints_left_to_the_reaper", job=lease.job.id, reason=str(error))
 
+    def _write_here(self, key: str, content: bytes) -> None:
+        if not self._local:
+            return
+        job_id, kept = self._lease.job.id, [local_name(key), FRAMES]
+        if self._pointed is not None:
+            kept.append(local_name(self._pointed))
+        try:
+            self._files.write(job_id, local_name(key), content)
+        except OSError as error:
+            self._local = False  # said once
+            consequence = "checkpoints are in the object store alone"
+            event = "scratch_full" if is_full(error) else "scratch_unwritable"
+            self._log.warning(event, reason=error.strerror, consequence=consequence)
+        else:
+            self._files.keep_only(job_id, kept)
+
     async def _is_behind(self, latents: Latents) -> bool:
         """Whether the job has a checkpoint of more steps, which could not be read when this work began.
 
@@ -168,22 +184,6 @@ class Saver:
         self.kept = there
         self._log.info("checkpoint_behind", step=latents.step, kept=there)
         return True
-
-    def _write_here(self, key: str, content: bytes) -> None:
-        if not self._local:
-            return
-        job_id, kept = self._lease.job.id, [local_name(key), FRAMES]
-        if self._pointed is not None:
-            kept.append(local_name(self._pointed))
-        try:
-            self._files.write(job_id, local_name(key), content)
-        except OSError as error:
-            self._local = False  # said once
-            consequence = "checkpoints are in the object store alone"
-            event = "scratch_full" if is_full(error) else "scratch_unwritable"
-            self._log.warning(event, reason=error.strerror, consequence=consequence)
-        else:
-            self._files.keep_only(job_id, kept)
 
     def _forget(self, before: str | None, key: str) -> None:
         """The checkpoint that the job points to no more."""
