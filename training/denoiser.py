@@ -144,7 +144,7 @@ class DenoiserTask:
     """Denoise latents of clips, told in words what they show."""
 
     name = "denoiser"
-    phases: Sequence[Phase] = (Phase("two", 0.25), Phase("four", 0.35), Phase("all", 0.4))
+    phases: Sequence[Phase] = (Phase("two", 0.12), Phase("four", 0.46), Phase("all", 0.42))
 
     def __init__(self, cache: Cache, seed: int, show: Callable[[Any, Path], str]) -> None:
         torch.manual_seed(seed)
