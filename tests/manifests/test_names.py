@@ -142,6 +142,12 @@ def test_servers_listen_where_they_are_looked_for(resources: Sequence[Resource])
     assert made_secrets(resources)["redis"].keys() == {"REDIS_PASSWORD", "auth.conf"}
 
 
+def test_the_object_store_takes_what_its_claim_has_room_for(resources: Sequence[Resource]) -> None:
+    """SeaweedFS' default is 8 of its volumes: with those it is full, whatever the size of the disk."""
+    (s3,) = (p for p in pods(resources) if p.name == "s3")
+    assert "-volume.max=0" in s3.containers[0]["args"]
+
+
 def test_redis_is_set_as_that_of_one_machine(resources: Sequence[Resource], tmp_path: Path) -> None:
     from local.embedded import valkey  # here: it looks for the server
 
