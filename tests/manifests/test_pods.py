@@ -63,6 +63,16 @@ def test_it_writes_to_volumes_alone(every_pod: list[Pod]) -> None:
                     assert any(f"{variable['value']}/".startswith(f"{folder}/") for folder in folders)
 
 
+def test_who_shares_a_volume_may_run_on_the_same_nodes(every_pod: list[Pod]) -> None:
+    """A volume of one node is where its first pod was, and there the others must be able to go."""
+    places: dict[str, object] = {}
+    for pod in every_pod:
+        for volume in pod.spec.get("volumes", ()):
+            if claim := volume.get("persistentVolumeClaim", {}).get("claimName"):
+                place = (pod.spec.get("nodeSelector"), pod.spec.get("tolerations"))
+                assert places.setdefault(claim, place) == place, f"{pod.name}: {claim}"
+
+
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_it_has_an_account_of_its_own_and_a_token_only_where_it_needs_one(overlay: str) -> None:
     resources = render(overlay)
