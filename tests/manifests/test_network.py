@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from ipaddress import ip_address, ip_network
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
-from tests.manifests.rendered import OVERLAYS, Pod, Resource, one, pods, render
+from tests.manifests.rendered import OVERLAYS, VARIANTS, Pod, Resource, one, pods, render
 
 DNS = "all-to-dns"
 #: Edges into pods from other namespaces: policy to the ports.
@@ -86,6 +87,15 @@ def test_requests_come_through_knative_alone(resources: Sequence[Resource]) -> N
             assert not chosen(resources, spec["podSelector"]) & served
 
 
+@pytest.mark.parametrize(("component", "ports_"), [("own-redis", {6379}), ("own-s3", {443, 9000})])
+def test_a_server_of_ones_own_is_reached_wherever_it_is(component: str, ports_: set[int]) -> None:
+    for overlay in OVERLAYS:
+        found = policies(render(overlay, component))
+        (rule,) = found[f"functions-and-predictor-to-{component.removeprefix('own-')}"]["egress"]
+        assert "to" not in rule
+        assert ports(rule) == ports_
+
+
 @pytest.mark.parametrize(("server", "port"), [("redis", 6379), ("s3", 8333)])
 def test_who_has_the_password_has_the_way_and_nobody_else(
     resources: Sequence[Resource], server: str, port: int
@@ -124,10 +134,30 @@ def test_who_publishes_reaches_the_broker(resources: Sequence[Resource]) -> None
     assert sink.path == "/video/default"
 
 
+#: The class of a Broker to the service that takes its events.
+INGRESS = {"MTChannelBasedBroker": "broker-ingress", "Kafka": "kafka-broker-ingress"}
+
+
+@pytest.mark.parametrize(("overlay", "component"), VARIANTS)
+def test_the_broker_is_of_the_class_whose_address_is_published_to(overlay: str, component: str) -> None:
+    """A cluster's default class may be another: its Broker would be ready, and no event would reach it."""
+    resources = render(overlay, component)
+    notes = one(resources, "Broker", "default")["metadata"]["annotations"]
+    sink = urlsplit(one(resources, "ConfigMap", "app-config")["data"]["K_SINK"])
+    service = INGRESS[notes["eventing.knative.dev/broker.class"]]
+    assert sink.netloc == f"{service}.knative-eventing.svc.cluster.local"
+
+
 def test_all_pods_ask_the_dns(resources: Sequence[Resource]) -> None:
     spec = policies(resources)[DNS]
     assert spec["podSelector"] == {}
     (rule,) = spec["egress"]
+    pods_, cache = rule["to"]
+    assert pods_ == {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}}}
+    # Where a node has a cache, pods ask it and not the one of kube-system.
+    node = ip_network(cache["ipBlock"]["cidr"])
+    assert all(ip_address(own) in node for own in ("169.254.20.10", "169.254.25.10"))
+    assert node.is_link_local
     assert {(p["protocol"], p["port"]) for p in rule["ports"]} == {("UDP", 53), ("TCP", 53)}
 
 
@@ -135,6 +165,7 @@ def test_who_makes_a_secret_asks_the_api_and_who_downloads_the_hub(resources: Se
     found = policies(resources)
     makers = found["secret-makers-to-api-server"]
     assert chosen(resources, makers["podSelector"]) == {"redis-password", "s3-credentials"}
+    assert ports(makers["egress"][0]) == {443, 6443, 8443, 16443}  # kubeadm's and k3s', minikube's, MicroK8s'
     loaders = found.get("weights-to-hub")
     wanted = {"weights"} & {pod.name for pod in pods(resources)}
     assert (chosen(resources, loaders["podSelector"]) if loaders else set()) == wanted
