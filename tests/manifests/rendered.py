@@ -22,6 +22,7 @@ __all__ = [
     "VARIANTS",
     "Pod",
     "Resource",
+    "applied",
     "document",
     "one",
     "pods",
@@ -70,12 +71,16 @@ def render(overlay: str, component: str = "") -> Sequence[Resource]:
         return _kustomize(_folder(overlay))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name).resolve()
-        relative = {
-            "resources": [os.path.relpath(_folder(overlay), folder)],
-            "components": [os.path.relpath(ROOT / "knative/components" / component, folder)],
-        }
-        (folder / "kustomization.yaml").write_text(yaml.safe_dump(relative), "utf-8")
-        return _kustomize(folder)
+        way = os.path.relpath(ROOT / "knative/components" / component, folder)
+        return applied(folder, overlay, {"components": [way]})
+
+
+def applied(folder: Path, overlay: str, changes: Mapping[str, Any]) -> Sequence[Resource]:
+    """What an overlay makes with these fields of a kustomization around it, written into `folder`."""
+    folder = folder.resolve()
+    resources = [os.path.relpath(_folder(overlay), folder)]
+    (folder / "kustomization.yaml").write_text(yaml.safe_dump({**changes, "resources": resources}), "utf-8")
+    return _kustomize(folder)
 
 
 def _folder(overlay: str) -> Path:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+import yaml
 
-from tests.manifests.rendered import COMPONENTS, OVERLAYS, ROOT, VARIANTS, Pod, one, pods, render
+from tests.manifests.rendered import COMPONENTS, OVERLAYS, ROOT, VARIANTS, Pod, applied, one, pods, render
 
 PAGE = (ROOT / "docs/install.md").read_text("utf-8")
 
@@ -18,6 +20,31 @@ def test_it_names_every_overlay_and_component_and_no_other() -> None:
     assert ("overlays", "single-node-8xh100") in named
     assert named <= {("overlays", name) for name in OVERLAYS} | components
     assert components <= named
+
+
+def test_its_example_of_what_differs_suits_the_overlay(tmp_path: Path) -> None:
+    (example,) = re.findall(r"^```yaml\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
+    changes = yaml.safe_load(example)
+    resources = applied(tmp_path, "single-node-8xh100", changes)
+    predictor = one(resources, "InferenceService", "mochi-1")["spec"]["predictor"]
+    config = one(resources, "ConfigMap", "app-config")
+    assert config["data"]["MOCHI_POOL_LIMIT"] == str(predictor["maxReplicas"]) == "2"
+    accounts = [r for r in resources if r["kind"] == "ServiceAccount"]
+    assert accounts
+    assert all(account["imagePullSecrets"] == [{"name": "registry"}] for account in accounts)
+    # A change of the settings is a new revision of who reads them.
+    before = one(render("single-node-8xh100"), "ConfigMap", "app-config")["metadata"]["name"]
+    assert config["metadata"]["name"] != before
+    assert predictor["containers"][0]["envFrom"][0]["configMapRef"]["name"] == config["metadata"]["name"]
+
+
+def test_it_gives_nodes_the_label_that_pods_look_for() -> None:
+    wanted = {
+        f"{name}={value}"
+        for pod in pods(render("single-node-8xh100"))
+        for name, value in pod.spec.get("nodeSelector", {}).items()
+    }
+    assert wanted == set(re.findall(r"kubectl label node \S+ (\S+)", PAGE))
 
 
 def features_of(pod: Pod) -> Iterator[str]:
