@@ -146,6 +146,8 @@ def test_the_object_store_takes_what_its_claim_has_room_for(resources: Sequence[
     """SeaweedFS' default is 8 of its volumes: with those it is full, whatever the size of the disk."""
     (s3,) = (p for p in pods(resources) if p.name == "s3")
     assert "-volume.max=0" in s3.containers[0]["args"]
+    # On a small one, that what is stored first does not take all of them.
+    assert {"name": "WEED_MASTER_VOLUME_GROWTH_COPY_1", "value": "1"} in s3.containers[0]["env"]
 
 
 def test_redis_is_set_as_that_of_one_machine(resources: Sequence[Resource], tmp_path: Path) -> None:
