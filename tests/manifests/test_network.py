@@ -19,6 +19,8 @@ FROM_OUTSIDE = {
     "functions-and-predictor-from-gateway": {8012, 8112},
     "functions-and-predictor-from-prometheus": {8080, 9091},
 }
+#: The class of a Broker to the service that takes its events.
+INGRESS = {"MTChannelBasedBroker": "broker-ingress", "Kafka": "kafka-broker-ingress"}
 
 
 def policies(resources: Sequence[Resource]) -> dict[str, Resource]:
@@ -132,10 +134,6 @@ def test_who_publishes_reaches_the_broker(resources: Sequence[Resource]) -> None
     namespace = rule["to"][0]["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"]
     assert sink.hostname.split(".")[1] == namespace
     assert sink.path == "/video/default"
-
-
-#: The class of a Broker to the service that takes its events.
-INGRESS = {"MTChannelBasedBroker": "broker-ingress", "Kafka": "kafka-broker-ingress"}
 
 
 @pytest.mark.parametrize(("overlay", "component"), VARIANTS)
