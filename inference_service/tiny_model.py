@@ -2,7 +2,7 @@
 
 Either has the classes of the real model and is loaded the same way as any diffusers folder. The random
 one is written once, at the first start, below the scratch folder; how its classes are built is the
-adapter's business (`mochi_pipeline.py`), and how the other was trained is that of `training/`.
+adapter's business (`mochi_loading.py`), and how the other was trained is that of `training/`.
 """
 
 from __future__ import annotations

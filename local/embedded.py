@@ -128,6 +128,7 @@ def seaweed(folder: Path, first_port: int, access_key: str, secret_key: str, buc
         "AWS_ACCESS_KEY_ID": access_key,
         "AWS_SECRET_ACCESS_KEY": secret_key,
         "S3_BUCKET": bucket,
+        "WEED_MASTER_VOLUME_GROWTH_COPY_1": "1",  # not 7 at a time: a small disk has no room
         "TMPDIR": str(temporary),
         "HOME": str(folder),
     }
