@@ -44,6 +44,7 @@ def load_pipeline(settings: Settings) -> VideoPipeline:
         if settings.model_name == DEFAULT_MODEL:
             setting = f"SCRATCH_DIR={settings.scratch_dir}"
             folder = tiny_model_folder(settings.scratch_dir, mochi_loading.build_model)
+            setting = f"MODEL_NAME={settings.model_name}"  # no longer the scratch folder's fault
             return mochi_loading.load_mochi(folder, DEFAULT_MODEL)
         repository = settings.model_name.removeprefix("hf://")
         return mochi_loading.load_mochi(repository, repository, settings.hf_token)
