@@ -90,5 +90,7 @@ def write_model(pipe: Pipeline, folder: Path) -> None:
     shutil.rmtree(part, ignore_errors=True)
     pipe.to(dtype=torch.float16).save_pretrained(part)
     shutil.copy(Path(__file__).with_name("MODEL_CARD.md"), part / "README.md")
+    for file in part.rglob("*.safetensors"):
+        file.chmod(0o644)  # they are written for their owner alone
     shutil.rmtree(folder, ignore_errors=True)
     part.rename(folder)

@@ -21,20 +21,25 @@ _ANGLES = 60  # divides by 3, 4 and 5
 _TERMS = 10  # of the series: a star's second harmonic is the tenth
 _STEP = 0.5  # pixels along a ray
 
-#: Further than this from every ideal shape, it is none of them.
-_FARTHEST = 0.09
+#: Further than this from every ideal shape, it is none of them: about as far as a star is from a circle.
+_FARTHEST = 0.15
+
+#: It is the nearest one only where that is nearer than the next by this factor: what is between two is neither.
+#: By the distance alone a circle could wobble until it is a square, and a star hardly at all.
+_CLEARLY = 0.8
 
 
 def shapes_of(cover: Floats) -> list[str]:
     """The shape in each frame: `cover`, (frames, height, width), is 1 inside of the one thing and 0 outside.
 
-    It is `unclear` where it is like no shape, and where there is nothing.
+    It is `unclear` where it is like no shape or like two, and where there is nothing.
     """
     curves = edge_distances(cover)
     whole = curves.sum(axis=1, keepdims=True)
     series = np.abs(np.fft.rfft(curves, axis=1))[:, 1 : _TERMS + 1] / np.maximum(whole, 1e-6)
     distances = np.sqrt(((series[:, None] - _IDEALS) ** 2).sum(axis=-1))
-    known = (distances.min(axis=1) < _FARTHEST) & (whole[:, 0] > 0)
+    nearest, next_one = np.sort(distances, axis=1)[:, :2].T
+    known = (nearest < _FARTHEST) & (nearest < _CLEARLY * next_one) & (whole[:, 0] > 0)
     return [_NAMES[i] if sure else "unclear" for i, sure in zip(distances.argmin(axis=1), known, strict=True)]
 
 

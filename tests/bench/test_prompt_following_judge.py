@@ -12,6 +12,7 @@ import pytest
 
 from bench.prompt_following.judge import judge
 from bench.prompt_following.masks import Video, components
+from bench.prompt_following.shapes import shapes_of
 from tests.bench.clips import ALL, decoded, drawn, encoded, every_15th, expected, of_seen
 from training.clips import BACKGROUNDS, COLOURS, SHAPES, SIZES, Clip, Combination, render
 
@@ -191,6 +192,26 @@ def test_a_shape_that_nobody_taught_is_unclear() -> None:
     bar[:, 30:34, 12:52] = COLOURS["red"]
     seen = judge(bar)
     assert (seen.colour, seen.shape, seen.one_object) == ("red", "unclear", True)
+
+
+@pytest.mark.parametrize(
+    ("waves", "name"),
+    [
+        pytest.param({5: 0.02}, "circle", id="hardly wavy"),
+        pytest.param({5: 0.16}, "unclear", id="between circle and star"),
+        pytest.param({5: 0.32}, "star", id="five tips"),
+        pytest.param({5: 0.32, 2: 0.2}, "star", id="five tips, askew"),
+        pytest.param({3: 0.28}, "triangle", id="three tips"),
+        pytest.param({2: 0.5}, "unclear", id="long"),
+    ],
+)
+def test_what_is_like_two_shapes_or_none_is_unclear(waves: dict[int, float], name: str) -> None:
+    """Outlines whose distance from the middle is 1 and a few waves a turn."""
+    y, x = np.mgrid[:64, :64] - 31.5
+    angle = np.arctan2(y, x)
+    edge = 14 * (1 + sum(height * np.cos(count * angle) for count, height in waves.items()))
+    cover = np.clip(edge - np.hypot(x, y) + 0.5, 0, 1).astype(np.float32)
+    assert shapes_of(cover[None]) == [name]
 
 
 def test_parts_are_connected_over_edges_whatever_their_form() -> None:

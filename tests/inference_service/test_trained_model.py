@@ -1,0 +1,44 @@
+"""The model that ships with the package: small, whole, described, and served when nobody says which."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from inference_service.mochi_loading import load_mochi
+from inference_service.tiny_model import TRAINED, ModelParts, tiny_model_folder
+from jobs.profile import shipped_profile
+from jobs.settings import DEFAULT_MODEL
+from tests.inference_service.support import SPEC, generate
+
+_MOST_BYTES = 15_000_000
+ROOT = Path(__file__).parents[2]
+
+
+def no_other(_parts: ModelParts, _folder: Path) -> None:
+    raise AssertionError("a random model is built though there is a trained one")
+
+
+def test_it_is_what_is_served_by_default(tmp_path: Path) -> None:
+    assert tiny_model_folder(tmp_path, no_other) == TRAINED
+
+
+def test_it_is_a_small_folder_of_safetensors_with_its_card() -> None:
+    files = [path for path in TRAINED.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) <= _MOST_BYTES
+    assert {path.suffix for path in files} == {".json", ".md", ".safetensors"}
+    index = json.loads((TRAINED / "model_index.json").read_text("utf-8"))
+    assert index["_class_name"] == "MochiPipeline"
+    # Whoever changes the card in training/ changes the model's, and the other way round.
+    assert (TRAINED / "README.md").read_bytes() == (ROOT / "training" / "MODEL_CARD.md").read_bytes()
+
+
+def test_a_seed_is_one_clip_and_another_seed_another() -> None:
+    pipeline = load_mochi(TRAINED, DEFAULT_MODEL)
+    assert pipeline.profile == shipped_profile(DEFAULT_MODEL)
+    one, again = generate(pipeline, SPEC), generate(pipeline, SPEC)
+    assert np.array_equal(one, again)
+    assert not np.array_equal(one, generate(pipeline, replace(SPEC, seed=SPEC.seed + 1)))
