@@ -24,7 +24,7 @@ _STEP = 0.5  # pixels along a ray
 #: Further than this from every ideal shape, it is none of them: about as far as a star is from a circle.
 _FARTHEST = 0.15
 
-#: It is the nearest one only where that is nearer than the next by this factor: what is between two is neither.
+#: It is the nearest one only where that is nearer than the next by this factor: between two it is neither.
 #: By the distance alone a circle could wobble until it is a square, and a star hardly at all.
 _CLEARLY = 0.8
 
