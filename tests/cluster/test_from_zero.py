@@ -17,7 +17,7 @@ from tests.cluster.videos import SMALL, fetched
 #: Seconds until an idle predictor has no pod any more: its window, its delay, and the end of the pod.
 IDLE = 400.0
 #: A third of a minute's work: the autoscaler looks at it more than once.
-MEDIUM: dict[str, Any] = {"width": 64, "height": 64, "num_frames": 61, "num_inference_steps": 80}
+MEDIUM: dict[str, Any] = {"width": 64, "height": 64, "num_frames": 61, "num_inference_steps": 160}
 
 
 #: Knative's autoscaler counts a report of the activator twice in the second in which it comes late, and
