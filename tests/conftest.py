@@ -14,6 +14,11 @@ from tests.servers import ACCESS_KEY, BUCKET, SECRET_KEY, redis_server, s3_serve
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The files that take minutes come first: at the end one worker would be alone with them."""
+    items.sort(key=lambda item: "simulation" not in item.path.parts)
+
+
 @pytest.fixture(scope="session")
 def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A Valkey server of this test run, with a password. Flush it before use."""
