@@ -44,7 +44,7 @@ run: $(UV)
 
 test: $(UV)
 	@$(SYNC)
-	.venv/bin/python -m pytest -n 2 --dist loadfile $(ARGS)
+	.venv/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(UV)
 	@$(SYNC)
