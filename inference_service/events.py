@@ -17,6 +17,7 @@ from starlette.responses import Response
 
 from eventing.codec import InvalidEvent, decode, encode
 from eventing.events import TYPE_PREFIX, Event, event_for
+from inference_service.bodies import read_body
 from inference_service.errors import InternalError, NotLoaded
 from inference_service.http_errors import problem
 from inference_service.predict import SOURCE, Predictor
@@ -26,7 +27,6 @@ from jobs.job_ids import JOB_ID_RULE, is_job_id
 
 __all__ = ["add_events_route"]
 
-_BODY_LIMIT = 64 * 1024  # bytes; our events are a few hundred
 #: Redis' scripts count in doubles, and Python refuses thousands of digits.
 _DELIVERY = re.compile(r"[0-9]{1,16}")
 _TYPES = tuple(f"{TYPE_PREFIX}{kind}" for kind in (EventKind.REQUESTED, EventKind.CONTINUED))
@@ -54,7 +54,7 @@ def add_events_route(app: Starlette, predictor: Callable[[], Predictor | None]) 
 
 
 async def _answer(request: Request, predictor: Predictor) -> Response:
-    event = decode(dict(request.headers), await _body(request))
+    event = decode(dict(request.headers), await read_body(request, InvalidEvent))
     job_id, delivery = _wanted(event)
     work = asyncio.create_task(predictor.handle(job_id, delivery))
     reply = await _unless_gone(request, work, predictor)
@@ -82,15 +82,6 @@ async def _unless_gone(
 async def _gone(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
-
-
-async def _body(request: Request) -> bytes:
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > _BODY_LIMIT:
-            raise InvalidEvent([FieldError("body", "is too large", f"at most {_BODY_LIMIT} bytes")])
-    return body
 
 
 def _wanted(event: Event) -> tuple[str, int]:

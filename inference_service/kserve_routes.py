@@ -14,15 +14,13 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from inference_service.bodies import read_body
 from inference_service.errors import NotServed
 from inference_service.http_errors import kserve_error
 from inference_service.v2_requests import shape_faults
-from jobs.errors import FieldError, InvalidRequest, MochiError
+from jobs.errors import InvalidRequest, MochiError
 
-__all__ = ["BODY_LIMIT", "add_kserve_rules"]
-
-#: Bytes, as many as submit takes. A call is one request; tensors around its fields are small.
-BODY_LIMIT = 64 * 1024
+__all__ = ["add_kserve_rules"]
 
 
 def add_kserve_rules(app: FastAPI) -> None:
@@ -52,10 +50,10 @@ class _Bounded:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        # `/events` has a limit of its own, and listens whether its caller is still there.
+        # `/events` reads its own, and listens whether its caller is still there.
         if scope["type"] == "http" and scope["path"] != "/events":
             try:
-                receive = _again(await _body(Request(scope, receive)), receive)
+                receive = _again(await read_body(Request(scope, receive)), receive)
             except ClientDisconnect:
                 return
             except InvalidRequest as error:
@@ -63,15 +61,6 @@ class _Bounded:
                 await answer(scope, receive, send)
                 return
         await self._app(scope, receive, send)
-
-
-async def _body(request: Request) -> bytes:
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > BODY_LIMIT:
-            raise InvalidRequest([FieldError("body", "is too large", f"at most {BODY_LIMIT} bytes")])
-    return body
 
 
 def _again(body: bytes, receive: Receive) -> Receive:

@@ -10,7 +10,8 @@ from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
-from inference_service.kserve_routes import BODY_LIMIT, add_kserve_rules
+from inference_service.bodies import BODY_LIMIT
+from inference_service.kserve_routes import add_kserve_rules
 
 CALLS = pytest.mark.parametrize("path", ["/v1/models/mochi-1:predict", "/v2/models/mochi-1/infer"])
 
