@@ -2,8 +2,8 @@
 #
 #   make demo [PROMPT="…"]   one video from nothing: install, start, submit, watch, demo.mp4, stop
 #   make run                 the whole system on http://127.0.0.1:8080, until Ctrl-C
-#   make test                all tests         make lint    ruff and mypy
-#   make bench               the benchmarks    make clean   everything that was installed or made
+#   make test                everyday tests    make lint    ruff and mypy; make format mends what ruff can
+#   make bench               the benchmarks    make clean   all that was installed or made, jobs and videos too
 #   make cluster             the system on the cluster that KUBECONFIG names, or on one that CLUSTER_UP starts
 #   make test-cluster        its tests         make cluster-down   end what CLUSTER_UP started
 
@@ -13,7 +13,7 @@ SHELL := /bin/sh
 
 PROMPT ?= a red circle moving right
 ARGS ?=
-# A script that starts a cluster with Knative and KServe on this machine and prints what to source.
+# A script that starts a cluster with Knative and KServe on this machine and prints what to source; none comes along.
 CLUSTER_UP ?= ../shared/cluster/up
 
 UV_VERSION := 0.13.9

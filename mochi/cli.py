@@ -138,7 +138,7 @@ def show(ctx: typer.Context, job_id: JobId, as_json: AsJson = False) -> None:
 
 @app.command()
 def cancel(ctx: typer.Context, job_id: JobId, as_json: AsJson = False) -> None:
-    """End a job. One that has ended stays as it is (exit code 7)."""
+    """End a job. One that has completed or failed stays as it is (exit code 7)."""
     with Session.of(ctx).client() as client:
         job = client.cancel(job_id)
     if as_json:

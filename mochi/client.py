@@ -83,7 +83,7 @@ class Client:
         return self._run(lambda calls: calls.get(job_id))
 
     def cancel(self, job_id: str) -> Job:
-        """Ask for the job's end. Raises CannotCancel for a job that has ended."""
+        """Ask for the job's end. Raises CannotCancel for one that has completed or failed."""
         return self._run(lambda calls: calls.cancel(job_id))
 
     def page(

@@ -47,7 +47,7 @@ class Attempt(_Model):
     """The work of one lease on a GPU."""
 
     attempt: int
-    slot: str = Field(description="Who worked: host and GPU.")
+    slot: str = Field(description="Who worked: host (on a cluster the pod) and process id.")
     started_at: datetime
     ended_at: datetime | None = Field(description="Null while it works; of a lost one, its lease's end.")
     first_step: int = Field(description="Denoising steps done when it began: those of its checkpoint.")

@@ -37,7 +37,7 @@ OPERATIONS: dict[str, dict[str, Any]] = {
     "submitJob": {
         "status_code": 202,
         "summary": "Submit a request for a video",
-        "description": "The limits are those of the deployed model. An accepted job is never lost.",
+        "description": "The limits are those of the deployed model. An accepted job outlives every restart.",
         "responses": {
             202: answer(
                 "The job is recorded (or was before, under the same Idempotency-Key).",
@@ -101,7 +101,8 @@ OPERATIONS: dict[str, dict[str, Any]] = {
         "description": (
             "Server-sent events. `id`: the version of the change. `event`: `status` (a new status or phase) "
             "and `progress`, with a Change as data; at last `completed`, `failed` or `cancelled` with the "
-            "Job, after which the stream ends. A comment every 15 s keeps a quiet stream open."
+            "Job, after which the stream ends. A comment every 15 s keeps a quiet stream open. "
+            "One that is cut (on a cluster after 300 s) goes on with `Last-Event-ID`."
         ),
         "responses": {
             200: {
