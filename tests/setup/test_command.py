@@ -24,7 +24,7 @@ JOB = """
 apiVersion: batch/v1
 kind: Job
 metadata: {name: bucket, namespace: video}
-spec: {image: "dev.local/s3:2"}
+spec: {image: "dev.local/s3:2", from: [{name: app-config-1}]}
 """
 
 
@@ -88,13 +88,23 @@ def test_an_image_that_nobody_builds_is_refused_before_anything_is_applied(
     assert cluster.told == []
 
 
-@pytest.mark.parametrize(("there", "removed"), [("dev.local/s3:1", True), ("dev.local/s3:2", False)])
-def test_a_job_with_another_image_makes_room_for_the_new_one(
-    cluster: Described, tmp_path: Path, there: str, removed: bool
+@pytest.mark.parametrize(
+    ("there", "removed"),
+    [
+        ({"image": "dev.local/s3:1", "from": [{"name": "app-config-1"}]}, True),
+        ({"image": "dev.local/s3:2", "from": [{"name": "app-config-0"}]}, True),
+        ({"image": "dev.local/s3:2", "from": [{"name": "app-config-1"}, {"name": "other"}]}, True),
+        ({"image": "dev.local/s3:2"}, True),
+        ({"image": "dev.local/s3:2", "from": [{"name": "app-config-1", "optional": False}]}, False),
+    ],
+)
+def test_a_job_that_says_something_else_makes_room_for_the_new_one(
+    cluster: Described, tmp_path: Path, there: dict[str, object], removed: bool
 ) -> None:
     (tmp_path / "kustomization.yaml").write_text("images: [{name: dev.local/s3, newTag: '2'}]\n")
     cluster.renders(JOB)
-    cluster.holds("jobs", {"metadata": {"name": "bucket", "namespace": "video"}, "spec": {"image": there}})
+    another = {"metadata": {"name": "other", "namespace": "video"}, "spec": {"image": "of another:1"}}
+    cluster.holds("jobs", {"metadata": {"name": "bucket", "namespace": "video"}, "spec": there}, another)
     apply(tmp_path, render(tmp_path))
     deleted = ["delete job bucket -n video --ignore-not-found"] if removed else []
     assert cluster.told == [*deleted, f"apply -k {tmp_path}"]

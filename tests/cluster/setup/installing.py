@@ -66,11 +66,24 @@ def _known(folder: Path) -> set[str]:
 
 def _remove_changed_jobs(documents: Sequence[Resource]) -> None:
     """A Job's pods cannot be changed, only made anew: those of ours may run twice."""
-    wanted = {_key(d): list(images_of(d)) for d in documents if d["kind"] == "Job"}
+    wanted = {_key(d): d["spec"] for d in documents if d["kind"] == "Job"}
     for job in items("jobs", "--all-namespaces"):
-        if _key(job) in wanted and list(images_of(job["spec"])) != wanted[_key(job)]:
-            namespace, name = _key(job)
+        namespace, name = _key(job)
+        if not _within(wanted.get((namespace, name), {}), job["spec"]):
             kubectl("delete", "job", name, "-n", namespace, "--ignore-not-found")
+
+
+def _within(part: object, whole: object) -> bool:
+    """Whether `whole` says all that `part` says; a cluster's resource has defaults besides."""
+    if isinstance(part, Mapping):
+        return isinstance(whole, Mapping) and all(_within(part[key], whole.get(key)) for key in part)
+    if isinstance(part, list):
+        return (
+            isinstance(whole, list)
+            and len(part) == len(whole)
+            and all(_within(one, other) for one, other in zip(part, whole, strict=True))
+        )
+    return part == whole
 
 
 def _key(resource: Resource) -> tuple[str, str]:
