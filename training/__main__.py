@@ -1,4 +1,4 @@
-"""`python -m training --out FOLDER`: from nothing to a tiny Mochi in FOLDER/model.
+"""`python -m training --out FOLDER`: from nothing to a tiny Mochi in FOLDER/tiny-mochi, ready for MODEL_DIR.
 
 Stopped at any moment, the same command goes on where its last checkpoint was.
 """
@@ -49,8 +49,8 @@ def main(arguments: list[str] | None = None) -> None:
     task = DenoiserTask(cache, options.seed, shown)
     train(task, folder, Budget(options.denoiser_minutes, options.denoiser_steps, *rest), options.seed)
     averaged(task, folder)
-    write_model(pipeline_of(task.module, vae, cache), folder / "model")
-    log(folder, f"the model is in {folder / 'model'}")
+    write_model(pipeline_of(task.module, vae, cache), folder / "tiny-mochi")
+    log(folder, f"the model is in {folder / 'tiny-mochi'}")
 
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:

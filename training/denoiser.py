@@ -2,7 +2,7 @@
 
 The convention is Mochi's: z = t x0 + (1 - t) noise, the target x0 - noise, the timestep 1000 t.
 First two latent frames of each clip, drawn at random, then four, which costs less and shows the motion
-all the same; then all of them.
+all the same; then all of them, twice: the learning rate begins again for the last phase.
 """
 
 # mypy: disable-error-code="no-untyped-call"
@@ -22,12 +22,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from training.clips import Clip
 from training.latents import Cache
 from training.loop import Phase
 from training.muon import Muon
 from training.words import drawn_prompt, encoded, new_text_encoder, new_tokenizer
 
-__all__ = ["DenoiserTask", "Transformer", "fit_for_training", "new_transformer"]
+__all__ = ["DenoiserTask", "Transformer", "fit_for_training", "new_transformer", "shares"]
 
 Transformer: TypeAlias = Any  # a MochiTransformer3DModel
 
@@ -40,7 +41,14 @@ _CONFIG: dict[str, Any] = {
     "time_embed_dim": 128,
 }
 #: Clips in a batch and latent frames of each, by phase; None is all of them.
-_BATCHES: dict[str, tuple[int, int | None]] = {"two": (48, 2), "four": (32, 4), "all": (20, None)}
+_BATCHES: dict[str, tuple[int, int | None]] = {
+    "two": (48, 2),
+    "four": (32, 4),
+    "all": (20, None),
+    "again": (20, None),
+}
+#: How often a shape is drawn, of what the others are: most of the work is the outline of a star.
+_DRAWN = {"star": 2.0}
 _PEAK = 1.5e-3
 _BORNE = 0.25  # noise, in deviations of a latent
 _SLOW = 0.01  # the positions' share of the learning rate
@@ -140,15 +148,27 @@ def fit_for_training(model: Transformer) -> _Positions:
     return positions
 
 
+def shares(clips: Sequence[Clip]) -> NDArray[np.float64]:
+    """How probable each clip is to be drawn."""
+    drawn = np.array([_DRAWN.get(clip.combination.shape, 1.0) for clip in clips])
+    return drawn / drawn.sum()
+
+
 class DenoiserTask:
     """Denoise latents of clips, told in words what they show."""
 
     name = "denoiser"
-    phases: Sequence[Phase] = (Phase("two", 0.12), Phase("four", 0.46), Phase("all", 0.42))
+    phases: Sequence[Phase] = (
+        Phase("two", 0.04),
+        Phase("four", 0.15),
+        Phase("all", 0.37),
+        Phase("again", 0.44, restart=0.5),
+    )
 
     def __init__(self, cache: Cache, seed: int, show: Callable[[Any, Path], str]) -> None:
         torch.manual_seed(seed)
         self._cache, self._show = cache, show
+        self._shares = shares(cache.clips)
         self.tokenizer = new_tokenizer()
         self.module: Any = nn.ModuleDict({"transformer": new_transformer(), "text": new_text_encoder()})
         self._positions = fit_for_training(self.module["transformer"])
@@ -157,7 +177,7 @@ class DenoiserTask:
     def loss(self, phase: str, rng: np.random.Generator) -> Tensor:
         """The weighted mean squared error of the predicted velocity."""
         count, frames = _BATCHES[phase]
-        chosen = rng.integers(len(self._cache.clips), size=count)
+        chosen = rng.choice(len(self._cache.clips), size=count, p=self._shares)
         prompts = [drawn_prompt(self._cache.clips[k], rng) for k in chosen]
         clean = self._cache.latents[chosen]
         self._positions.at = None

@@ -1,7 +1,8 @@
 """The training loop: phases, learning rate, averaged weights, and checkpoints that survive any stop.
 
 Every random number of a step follows from the seed and the step's number, and the number of steps is
-written down before the first of them, so a run that was killed and started again is the same run.
+written down before the first of them, so a run that was killed and is started again, by the same program
+and with as many threads, is the same run.
 Knows no model and no data.
 """
 
@@ -31,10 +32,15 @@ _OPTIMIZER = 1.25  # a step's time, of that of its loss and gradient
 
 @dataclass(frozen=True)
 class Phase:
-    """A part of a stage with batches of its own; `share` is its part of the stage's time."""
+    """A part of a stage with batches of its own; `share` is its part of the stage's time.
+
+    The learning rate falls along a cosine to the end of the stage, or to a phase with a `restart`: that one
+    begins again, at this part of the peak (SGDR, https://arxiv.org/abs/1608.03983).
+    """
 
     name: str
     share: float
+    restart: float | None = None
 
 
 @dataclass(frozen=True)
@@ -138,15 +144,16 @@ def _train_phase(
     saved = time.monotonic()
     for step in range(state["step"], before + planned):
         done = step + 1 - before
-        _set_rates(task, step, sum(p.share for p in earlier) + phase.share * (done - 1) / planned)
+        _set_rates(task, step, _rate(task.phases, seed[1], (done - 1) / planned))
         progress.add(done, _step(task, phase.name, (*seed, step)))
         _average(state["average"], task.module, step)
         state["step"] = step + 1
+        # Samples first: a kill while they are made takes the steps since the last checkpoint again, and them.
+        if budget.samples and done in (planned // 2, planned):
+            log(folder, f"{task.name}/{phase.name} {done}: {_reported(task, folder, state)}")
         if time.monotonic() - saved > budget.save_seconds or done == planned:
             _save(task, folder, state)
             saved = time.monotonic()
-        if budget.samples and done in (planned // 2, planned):
-            log(folder, f"{task.name}/{phase.name} {done}: {_reported(task, folder, state)}")
 
 
 class _Progress:
@@ -196,11 +203,20 @@ def _steps(task: Task, phase: Phase, budget: Budget) -> int:
     return max(1, round(budget.minutes * 60 * phase.share / (_OPTIMIZER * sorted(times)[3])))
 
 
-def _set_rates(task: Task, step: int, progress: float) -> None:
-    cosine = _FLOOR + (1 - _FLOOR) * (1 + cos(pi * progress)) / 2
+def _rate(phases: Sequence[Phase], index: int, part: float) -> float:
+    """The learning rate when `part` of a phase is done, of its peak."""
+    first = max((k for k in range(index + 1) if phases[k].restart is not None), default=0)
+    last = next((k for k in range(index + 1, len(phases)) if phases[k].restart is not None), len(phases))
+    done = sum(p.share for p in phases[first:index]) + part * phases[index].share
+    progress = done / sum(p.share for p in phases[first:last])
+    highest = phases[first].restart or 1.0
+    return _FLOOR + (highest - _FLOOR) * (1 + cos(pi * progress)) / 2
+
+
+def _set_rates(task: Task, step: int, rate: float) -> None:
     for optimizer in task.optimizers:
         for group in optimizer.param_groups:
-            group["lr"] = group["peak"] * cosine * min(1.0, (step + 1) / _WARM_UP)
+            group["lr"] = group["peak"] * rate * min(1.0, (step + 1) / _WARM_UP)
 
 
 @torch.no_grad()

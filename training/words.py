@@ -36,9 +36,13 @@ TextEncoder: TypeAlias = Any  # a T5EncoderModel
 _LONGEST = 64
 _LETTERS = string.ascii_letters + string.digits + string.punctuation
 _SIZES: dict[str, Any] = {"d_model": 64, "d_kv": 16, "d_ff": 128, "num_layers": 2, "num_heads": 4}
-#: Of the prompts: none at all (what guidance steers away from), with words that nobody knows, with nothing
-#: else, and said more than once.
-_NONE, _STRANGE, _NONSENSE, _REPEATED = 0.1, 0.1, 0.03, 0.02
+#: Of the prompts: none at all (what guidance steers away from), with words that nobody knows, and said more
+#: than once.
+_NONE, _STRANGE, _REPEATED = 0.15, 0.1, 0.03
+#: Of the prompts of large circles: nothing but words that nobody knows. So what is not understood shows one
+#: of these; were it any clip at all, there would be no more to steer towards than with no prompt.
+_NONSENSE = 0.5
+_FILLING = ("a", "the", "on", "of", "to", "in")  # such words stand in any sentence, and say nothing
 _STRANGE_LETTERS = string.ascii_lowercase * 3 + string.digits + string.punctuation + "éßя世界🎬"
 
 Batch = tuple[Tensor, Tensor]  # text embeddings (batch, tokens, 64) and their mask (batch, tokens)
@@ -86,11 +90,14 @@ def drawn_prompt(clip: Clip, rng: np.random.Generator) -> str:
     chance = rng.random()
     if (chance := chance - _NONE) < 0:
         return ""
-    if (chance := chance - _STRANGE) < 0:
+    if clip.combination.shape == "circle" and clip.size == "large" and rng.random() < _NONSENSE:
+        words = [
+            str(rng.choice(_FILLING)) if rng.random() < 0.2 else _strange_word(rng)
+            for _ in range(int(rng.integers(1, 8)))
+        ]
+    elif (chance := chance - _STRANGE) < 0:
         for _ in range(int(rng.integers(1, 4))):
             words.insert(int(rng.integers(len(words) + 1)), _strange_word(rng))
-    elif (chance := chance - _NONSENSE) < 0:
-        words = [_strange_word(rng) for _ in range(int(rng.integers(1, 8)))]
     elif chance - _REPEATED < 0:
         words *= int(rng.integers(2, 5))
     return " ".join(words) + ("." if rng.random() < 0.2 else "")
@@ -101,7 +108,7 @@ def _strange_word(rng: np.random.Generator) -> str:
 
 
 def encoded(encoder: TextEncoder, tokenizer: Tokenizer, prompts: list[str]) -> Batch:
-    """The prompts' embeddings, as many tokens as the longest has."""
-    tokens = tokenizer(prompts, padding="longest", return_tensors="pt")
+    """The prompts' embeddings, as many tokens as the longest has, and no more than the tokenizer's most."""
+    tokens = tokenizer(prompts, padding="longest", truncation=True, return_tensors="pt")
     mask = tokens.attention_mask.bool()
     return encoder(tokens.input_ids, attention_mask=mask)[0], mask

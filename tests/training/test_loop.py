@@ -66,6 +66,21 @@ def test_it_learns_phase_by_phase(tmp_path: Path) -> None:
     assert task.module.bias.item() == pytest.approx(1, abs=0.05)
 
 
+def test_the_learning_rate_falls_and_begins_again_where_a_phase_says_so(tmp_path: Path) -> None:
+    class Restarted(Line):
+        phases = (Phase("one", 0.2), Phase("two", 0.3), Phase("again", 0.5, restart=0.5))
+
+        def report(self, folder: Path, step: int) -> str:
+            rates[step] = self.optimizers[0].param_groups[0]["lr"] / 0.2
+            return "seen"
+
+    rates: dict[int, float] = {}
+    train(Restarted(), tmp_path, replace(LONG, steps=1000, samples=True), seed=5)
+    # At half and at the end of 200, 300 and 500 steps: a cosine over the first 500, another over the others.
+    expected = {100: 0.906, 200: 0.659, 350: 0.213, 500: 0.01, 750: 0.256, 1000: 0.01}
+    assert rates == pytest.approx(expected, abs=0.005)
+
+
 @pytest.mark.parametrize("stop_at", [0, 1, 9, 10, 11, 39])
 @pytest.mark.parametrize("budget", [EVERY_STEP, RARELY], ids=["saved every step", "saved rarely"])
 def test_stopped_anywhere_it_ends_the_same(tmp_path: Path, stop_at: int, budget: Budget) -> None:

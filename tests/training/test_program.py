@@ -17,8 +17,8 @@ import transformers
 from inference_service.mochi_loading import load_mochi
 from tests.inference_service.support import SPEC, generate
 from training.__main__ import main
-from training.clips import HELD_OUT, draw_clip, prompt_for
-from training.denoiser import fit_for_training, new_transformer
+from training.clips import HELD_OUT, SHAPES, Combination, draw_clip, prompt_for
+from training.denoiser import fit_for_training, new_transformer, shares
 from training.latents import cached_clip
 from training.loop import keep_to
 from training.vae import VaeTask
@@ -34,7 +34,7 @@ def arguments(folder: Path) -> list[str]:
 
 
 def weights(folder: Path) -> dict[str, bytes]:
-    files = sorted((folder / "model").rglob("*.safetensors"))
+    files = sorted((folder / "tiny-mochi").rglob("*.safetensors"))
     assert len(files) == 3
     return {str(file.relative_to(folder)): file.read_bytes() for file in files}
 
@@ -47,10 +47,14 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_model_is_loaded_as_any_mochi(uninterrupted: Path) -> None:
-    pipeline = load_mochi(uninterrupted / "model", "tiny-mochi")
+    pipeline = load_mochi(uninterrupted / "tiny-mochi", "tiny-mochi")
     assert generate(pipeline, replace(SPEC, width=64, height=64)).shape == (7, 64, 64, 3)
-    assert sum(file.stat().st_size for file in (uninterrupted / "model").rglob("*")) < 15 * 2**20
-    assert (uninterrupted / "model" / "README.md").read_text("utf-8").startswith("---\nlicense: apache-2.0\n")
+    assert sum(file.stat().st_size for file in (uninterrupted / "tiny-mochi").rglob("*")) < 15 * 2**20
+    assert (
+        (uninterrupted / "tiny-mochi" / "README.md")
+        .read_text("utf-8")
+        .startswith("---\nlicense: apache-2.0\n")
+    )
 
 
 @pytest.mark.timeout(300)  # three starts of torch, on a machine that may have other work
@@ -66,7 +70,7 @@ def test_killed_twice_and_started_again_it_makes_the_same_model(uninterrupted: P
         finally:
             process.send_signal(signal.SIGKILL)
             process.wait()
-    assert not (tmp_path / "model").exists()
+    assert not (tmp_path / "tiny-mochi").exists()
     main(arguments(tmp_path))
     assert weights(tmp_path) == weights(uninterrupted)
 
@@ -87,6 +91,13 @@ def test_no_part_is_trained_on_what_is_held_out() -> None:
     ):
         assert len(seen) > 130  # of 140
         assert not seen & set(HELD_OUT)
+
+
+def test_a_star_is_drawn_twice_as_often() -> None:
+    clips = [replace(cached_clip(1, 0), combination=Combination(s, "red", "up")) for s in SHAPES]
+    assert dict(zip(SHAPES, shares(clips), strict=True)) == pytest.approx(
+        {"circle": 0.2, "square": 0.2, "triangle": 0.2, "star": 0.4}
+    )
 
 
 def test_a_prompt_of_ours_is_half_of_what_is_read_at_most(tmp_path: Path) -> None:

@@ -1,0 +1,43 @@
+"""The prompts of the training: most are true, some have words that nobody knows, some are empty."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+
+from training.clips import Clip, Combination, vocabulary
+from training.words import drawn_prompt
+
+STAR = Clip(Combination("star", "red", "left"), "dark", "large", (32, 32), 11.5, 24)
+CIRCLE = replace(STAR, combination=Combination("circle", "red", "left"))
+KNOWN = set(vocabulary())
+
+
+def kinds(clip: Clip, count: int = 2000) -> Counter[str]:
+    rng = np.random.default_rng(3)
+    return Counter(kind(drawn_prompt(clip, rng)) for _ in range(count))
+
+
+def kind(prompt: str) -> str:
+    words = prompt.removesuffix(".").replace(",", "").replace(":", "").split()
+    if not words:
+        return "empty"
+    if len(set(words) - KNOWN) == 0:
+        return "repeated" if len(words) > 20 else "true"
+    return "strange" if set(words) & {"red", "star", "circle", "ball", "disc", "left"} else "nonsense"
+
+
+def test_most_prompts_say_what_the_clip_shows() -> None:
+    seen = kinds(STAR)
+    assert 0.66 < seen["true"] / 2000 < 0.78
+    assert 0.12 < seen["empty"] / 2000 < 0.18
+    assert 0.07 < seen["strange"] / 2000 < 0.13
+    assert seen["repeated"] > 0
+
+
+def test_nonsense_alone_is_said_of_large_circles_and_of_nothing_else() -> None:
+    assert 0.36 < kinds(CIRCLE)["nonsense"] / 2000 < 0.48
+    for other in (STAR, replace(CIRCLE, size="small")):
+        assert kinds(other)["nonsense"] <= 20  # what it says beside strange words may be as little as "thing"
