@@ -47,14 +47,11 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_model_is_loaded_as_any_mochi(uninterrupted: Path) -> None:
-    pipeline = load_mochi(uninterrupted / "tiny-mochi", "tiny-mochi")
+    made = uninterrupted / "tiny-mochi"
+    pipeline = load_mochi(made, "tiny-mochi")
     assert generate(pipeline, replace(SPEC, width=64, height=64)).shape == (7, 64, 64, 3)
-    assert sum(file.stat().st_size for file in (uninterrupted / "tiny-mochi").rglob("*")) < 15 * 2**20
-    assert (
-        (uninterrupted / "tiny-mochi" / "README.md")
-        .read_text("utf-8")
-        .startswith("---\nlicense: apache-2.0\n")
-    )
+    assert sum(file.stat().st_size for file in made.rglob("*")) < 15 * 2**20
+    assert (made / "README.md").read_text("utf-8").startswith("---\nlicense: apache-2.0\n")
 
 
 @pytest.mark.timeout(300)  # three starts of torch, on a machine that may have other work
