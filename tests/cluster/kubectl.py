@@ -29,6 +29,12 @@ class Kubectl:
 
     def __call__(self, *arguments: str, given: str | None = None, check: bool = True) -> str:
         """What a command prints. Fails with what it says on its error output."""
+        return self.run(*arguments, given=given, check=check).stdout
+
+    def run(
+        self, *arguments: str, given: str | None = None, check: bool = True
+    ) -> subprocess.CompletedProcess[str]:
+        """The same, with its error output: there are the warnings of the API server and of its webhooks."""
         done = subprocess.run(
             [*self._command, *arguments],
             input=given,
@@ -40,7 +46,7 @@ class Kubectl:
         )
         command = " ".join(arguments)
         assert not check or done.returncode == 0, f"kubectl {command}: {done.stderr.strip()}"
-        return done.stdout
+        return done
 
     def get(self, kind: str, name: str) -> Resource:
         """One resource."""

@@ -16,6 +16,8 @@ pytestmark = [pytest.mark.core, pytest.mark.timeout(600)]
 
 READY = 60.0
 SERVICES = ("submit", "completion", "reaper")
+#: What those of our pods that stay are called, by the label that NetworkPolicies choose them by.
+STAYING = {"redis", "s3", "predictor", *SERVICES}
 
 #: Prints what the kernel lets the process do that is asked: its user, and whether it may write to its root.
 LOOK = """
@@ -78,13 +80,17 @@ def test_every_real_pod_runs_under_restricted(kubectl: Kubectl) -> None:
     labels = kubectl.get("namespace", NAMESPACE)["metadata"]["labels"]
     assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
     pods = kubectl.list("pod")
-    kinds = {name for pod in pods if (name := pod["metadata"]["labels"].get("app.kubernetes.io/name"))}
-    assert len(kinds) >= 4, kinds  # redis, s3, the predictor and a function at least
+    assert {name_of(pod) for pod in pods} >= STAYING
     assert [fault for pod in pods for fault in faults_of(pod)] == []
 
 
+def name_of(pod: Resource) -> str:
+    """What its label says it is."""
+    return str(pod["metadata"]["labels"].get("app.kubernetes.io/name", ""))
+
+
 def faults_of(pod: Resource) -> Iterator[str]:
-    """In what a pod, as it was admitted, is not as restricted as it should be."""
+    """In what a pod, as it was admitted, is not as restricted as it should be; queue-proxy too."""
     spec, name = pod["spec"], pod["metadata"]["name"]
     whole = spec.get("securityContext", {})
     for container in [*spec.get("initContainers", ()), *spec["containers"]]:
@@ -98,10 +104,36 @@ def faults_of(pod: Resource) -> Iterator[str]:
             "capabilities": own.get("capabilities", {}).get("drop") == ["ALL"]
             and not own["capabilities"].get("add"),
             "seccompProfile": both.get("seccompProfile", {}).get("type") == "RuntimeDefault",
+            "requests and limits": all(
+                container.get("resources", {}).get(kind, {}).keys() >= {"cpu", "memory"}
+                for kind in ("requests", "limits")
+            ),
         }
         for what, holds in wanted.items():
             if not holds:
                 yield f"{name}/{container['name']}: {what}"
+
+
+@pytest.mark.usefixtures("warm")
+def test_pods_have_the_labels_that_network_policies_go_by(kubectl: Kubectl) -> None:
+    """A test cluster that enforces none would not show that one chooses pods by a label that they lack."""
+    pods = kubectl.list("pod")
+    assert {name_of(pod) for pod in pods} >= STAYING
+    of_knative = {name_of(pod) for pod in pods if "serving.knative.dev/service" in pod["metadata"]["labels"]}
+    assert of_knative == {"predictor", *SERVICES}
+    peers = {peer for policy in kubectl.list("networkpolicy") for peer in peers_of(policy["spec"])}
+    assert {namespace for namespace, _ in peers} >= {"knative-serving", "knative-eventing"}
+    assert [peer for peer in peers if not Kubectl(peer[0]).list("pod", peer[1])] == []
+
+
+def peers_of(policy: Resource) -> Iterator[tuple[str, str]]:
+    """The pods of other namespaces that a policy names: their namespace, and their labels as a selector."""
+    for rule in (*policy.get("ingress", ()), *policy.get("egress", ())):
+        for peer in (*rule.get("from", ()), *rule.get("to", ())):
+            if peer.keys() == {"namespaceSelector", "podSelector"}:
+                labels = peer["podSelector"]["matchLabels"].items()
+                namespace = peer["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"]
+                yield namespace, ",".join(f"{name}={value}" for name, value in labels)
 
 
 @pytest.mark.usefixtures("warm")

@@ -71,7 +71,8 @@ def test_a_secret_is_made_in_the_pods_namespace(account: Path, capsys: pytest.Ca
     )
     assert request.headers["authorization"] == "Bearer of-the-pod"
     secret = server.kept["redis"]
-    assert (secret["kind"], secret["metadata"]["name"]) == ("Secret", "redis")
+    labels = {"app.kubernetes.io/name": "redis"}
+    assert (secret["kind"], secret["metadata"]) == ("Secret", {"name": "redis", "labels": labels})
     password = secret["stringData"]["REDIS_PASSWORD"]
     assert secret["stringData"]["auth.conf"] == f"requirepass {password}"
     said = capsys.readouterr()

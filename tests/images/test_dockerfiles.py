@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.setup.buildah import BASE
-from tests.cluster.setup.images import CODE, DOCKERFILES, LOCK
+from tests.cluster.setup.images import CODE, DOCKERFILES, LOCK, START_PREDICTOR
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = pytest.mark.parametrize("part", sorted(DOCKERFILES))
@@ -50,6 +50,15 @@ def test_a_container_starts_a_module_of_ours_as_nobody_in_particular(part: str) 
     assert module.partition(".")[0] in CODE[part]
     assert instructions(part, "USER") == ["65532:65532"]
     assert instructions(part, "WORKDIR")[-1] == "/app"
+
+
+def test_the_test_clusters_predictor_is_started_as_its_dockerfile_says() -> None:
+    (entry,) = instructions("predictor", "ENTRYPOINT")
+    assert instructions("predictor", "CMD") == []
+    option, command = START_PREDICTOR
+    python, *arguments = json.loads(entry)
+    # Debian's own Python has the longer name only.
+    assert (option, command.split()) == ("--cmd", [f"{python}3", *arguments])
 
 
 @PARTS

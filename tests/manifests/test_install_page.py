@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import re
 from collections.abc import Iterator
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
 import yaml
 
+from tests.cluster.setup.images import DOCKERFILES
 from tests.manifests.rendered import COMPONENTS, OVERLAYS, ROOT, VARIANTS, Pod, applied, one, pods, render
 
 PAGE = (ROOT / "docs/install.md").read_text("utf-8")
+#: Of what the page sets in Knative and KServe: that they work together, and with kourier. That needs no row.
+OF_THE_PARTS = {
+    *("ingress-class", "defaultDeploymentMode", "ingressDomain", "urlScheme"),
+    *("ingressGateway", "localGateway", "localGatewayService"),
+}
 
 
 def test_it_names_every_overlay_and_component_and_no_other() -> None:
@@ -75,6 +84,54 @@ def test_it_tells_every_flag_that_the_manifests_need(overlay: str, component: st
     assert needed <= told
     if (overlay, component) == ("single-node-8xh100", ""):
         assert needed == told
+
+
+def test_it_says_what_each_setting_is_for() -> None:
+    part = PAGE.partition("\n## 2.")[0]
+    keys: set[str] = set()
+    for patch in re.findall(r"^set_to \S+ \S+ '(.*?)'$", part, re.DOTALL | re.MULTILINE):
+        for key, value in yaml.safe_load(patch)["data"].items():  # as YAML, like kubectl
+            keys |= json.loads(value).keys() if value.startswith("{") else {key.removeprefix("kubernetes.")}
+    rows = [row.replace("…", "*") for row in re.findall(r"^\| `([^` ]+)` \|", part, re.MULTILINE)]
+    assert {key for key in keys if not any(fnmatch(key, row) for row in rows)} == OF_THE_PARTS
+    assert [row for row in rows if not any(fnmatch(key, row) for key in keys)] == []
+
+
+def test_it_builds_and_pushes_the_images_that_the_overlay_names() -> None:
+    (registry,) = re.findall(r"^registry=(\S+)$", PAGE, re.MULTILINE)
+    named = {c["image"] for pod in pods(render("single-node-8xh100")) for c in pod.containers}
+    wanted = {image for image in named if image.startswith(f"{registry}/")}
+    text = PAGE.replace("$registry", registry)
+    built = dict(re.findall(r"^docker build -f (\S+) -t (\S+) \.$", text, re.MULTILINE))
+    assert set(built.values()) == set(re.findall(r"^docker push (\S+)$", text, re.MULTILINE)) == wanted
+    parts = {file: image.rpartition(":")[0] for file, image in built.items()}
+    assert parts == {file: f"{registry}/mochi-{part}" for part, file in DOCKERFILES.items()}
+
+
+def test_the_hubs_token_is_where_the_download_looks_for_it() -> None:
+    (weights,) = (pod for pod in pods(render("single-node-8xh100")) if pod.name == "weights")
+    variables = [v["valueFrom"]["secretKeyRef"] for v in weights.containers[0]["env"] if "valueFrom" in v]
+    wanted = [(reference["name"], reference["key"]) for reference in variables]
+    assert wanted == re.findall(r"create secret generic (\S+) --from-literal=(\w+)=", PAGE)
+
+
+def test_paths_that_it_names_are_served() -> None:
+    submit = (ROOT / "functions/submit/api.py").read_text("utf-8")
+    paths = re.findall(r"\$MOCHI_URL(/\w+)", PAGE) + re.findall(r"`(?:GET|POST) (/[^`?]+)", PAGE)
+    assert len(paths) >= 2
+    served = [path.replace("{job_id}", "{id}") for path in re.findall(r'"(/\S*)"', submit)]
+    assert [path for path in paths if path not in served] == []
+    # The predictor's are KServe's.
+    service = one(render("single-node-8xh100"), "InferenceService", "mochi-1")["metadata"]
+    host = f"{service['name']}-predictor.{service['namespace']}.svc.cluster.local"
+    called = re.findall(rf"http://{re.escape(host)}/v2(/\S+)", PAGE)
+    kserve = importlib.util.find_spec("kserve")
+    assert kserve is not None
+    (folder,) = kserve.submodule_search_locations or []
+    theirs = (Path(folder) / "protocol/rest/v2_endpoints.py").read_text("utf-8")
+    served = [path.replace("{model_name}", service["name"]) for path in re.findall(r'"(/\S*)"', theirs)]
+    assert called
+    assert [path for path in called if path not in served] == []
 
 
 def test_ways_in_and_out_are_those_of_the_manifests() -> None:

@@ -144,6 +144,31 @@ def test_everything_is_labelled_and_in_the_namespace(overlay: str, component: st
             assert resource["metadata"]["namespace"] == "video"
 
 
+@pytest.mark.parametrize("overlay", OVERLAYS)
+@pytest.mark.parametrize(
+    ("component", "ours"),
+    [
+        ("own-redis", {"redis", "redis-password", "redis-from-functions-and-predictor"}),
+        ("own-s3", {"s3", "s3-credentials", "s3-from-functions-and-predictor"}),
+    ],
+)
+def test_of_a_server_that_is_ones_own_nothing_of_ours_is_left(
+    overlay: str, component: str, ours: set[str]
+) -> None:
+    """Nor of the Job that draws its password, which may make Secrets."""
+    with_ours, with_own = (
+        {(name_of(r), r["kind"]) for r in render(overlay, which)} for which in ("", component)
+    )
+    assert ours <= {name for name, _ in with_ours}
+    assert {(name, kind) for name, kind in with_own if name in ours} == set()
+    assert {name for name, _ in with_ours - with_own} == ours
+
+
+def name_of(resource: Resource) -> str:
+    """What its label says it is."""
+    return str(resource["metadata"]["labels"]["app.kubernetes.io/name"])
+
+
 @pytest.mark.parametrize(("overlay", "component"), VARIANTS)
 def test_no_secret_is_among_the_manifests(overlay: str, component: str) -> None:
     assert [r for r in render(overlay, component) if r["kind"] == "Secret"] == []

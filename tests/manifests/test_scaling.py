@@ -53,6 +53,28 @@ def test_one_event_is_one_pod(resources: Sequence[Resource], predictor: Resource
     assert knative["initial-scale"] == "0"
 
 
+def test_a_pod_has_the_time_that_its_weights_take(
+    resources: Sequence[Resource], predictor: Resource, settings: Settings
+) -> None:
+    """Knative gives up on a revision after a deadline, 10 minutes by default; the kubelet goes by probes."""
+    annotations = one(resources, "InferenceService", "mochi-1")["metadata"]["annotations"]
+    deadline = annotations["serving.knative.dev/progress-deadline"]
+    assert int(deadline.removesuffix("s")) >= max(1800, settings.pool_grace_seconds)
+    (container,) = predictor["containers"]
+    kinds = ("startup", "readiness", "liveness")
+    asked = {kind: container[f"{kind}Probe"]["httpGet"]["path"] for kind in kinds}
+    # Not to be ready does a pod no harm while it loads; not to be live, or up, would end it.
+    assert [kind for kind, path in asked.items() if "/models/" in path] == ["readiness"]
+
+
+def test_its_processes_share_memory(predictor: Resource) -> None:
+    """A container's own /dev/shm has 64 MiB, and torch's workers end with a bus error where that is full."""
+    (container,) = predictor["containers"]
+    (name,) = (m["name"] for m in container["volumeMounts"] if m["mountPath"] == "/dev/shm")
+    (volume,) = (v for v in predictor["volumes"] if v["name"] == name)
+    assert volume["emptyDir"]["medium"] == "Memory"
+
+
 def test_a_slice_ends_before_its_request_does_and_a_pod_after_its_work(
     resources: Sequence[Resource], predictor: Resource, settings: Settings
 ) -> None:

