@@ -1,24 +1,34 @@
-"""What a model does beside following its prompt: seeds, guidance, and prompts that it was never taught."""
+"""What a model does beside following its prompt: seeds, guidance, and prompts that are odd or long."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from math import comb
 from typing import Any
 
 import numpy as np
 
-from bench.prompt_following.cases import Case
+from bench.prompt_following.cases import Case, read
 from bench.prompt_following.generator import Maker
-from bench.prompt_following.judge import Seen, judge
+from bench.prompt_following.judge import Seen
 from bench.prompt_following.scores import Score
-from bench.prompt_following.scoring import run
+from bench.prompt_following.scoring import look, run
 from bench.table import Row
 
-__all__ = ["ODD_PROMPTS", "Finding", "guidance_counts", "odd_prompts", "plausible", "seeds_count"]
+__all__ = [
+    "ODD_PROMPTS",
+    "Finding",
+    "chance",
+    "guidance_counts",
+    "long_prompt",
+    "odd_prompts",
+    "plausible",
+    "seeds_count",
+]
 
-#: What nobody taught the model, by what is odd about it.
+#: Prompts that say nothing the model knows, by what is odd about them.
 ODD_PROMPTS = {
     "an empty prompt": "",
     "unknown words": "flibber quuxing the zorgle",
@@ -26,11 +36,15 @@ ODD_PROMPTS = {
     "German": "ein roter Kreis bewegt sich nach rechts",
     "Chinese": "一个红色的圆向右移动",
     "signs alone": "!?… 🎬 <b>%s</b> ';--",
-    "2,000 characters": ("a red circle moving right, and then " * 60)[:2000],
 }
 
-_SEEDS = 4  # for each odd prompt, and to compare seeds
+#: As long as a prompt may be, and it says one thing all along.
+_LONG = ("a red circle moving right, then " * 63)[:2000]
+
+_SEEDS = 4  # for each odd prompt and the long one, and to compare seeds
 _PLAUSIBLE = 0.9  # the share of odd prompts' clips that are to be like the others
+_FOLLOWED = 0.75  # the share of the long prompt's clips that are to be as it says
+_CHANCE = 0.05  # how probable a difference may be where there is none
 _DIFFERENT = 0.5  # of 255, on average over a clip, most of which is its background
 _COLOURLESS = ("white", "grey", "black")
 
@@ -57,13 +71,20 @@ def odd_prompts(maker: Maker) -> Iterator[Finding]:
     right = []
     for what, prompt in ODD_PROMPTS.items():
         clips = maker.clips([(prompt, seed) for seed in range(_SEEDS)])
-        seen = [judge(clip.frames) for clip in clips]
+        seen = [look(clip) for clip in clips]
         good = [plausible(one) for one in seen]
         right += good
         shown = ", ".join(f"{one.colour} {one.shape} {one.direction}" for one in seen)
         yield Finding(Row(what, "plausible", f"{sum(good)}/{len(good)} ({shown})"), True)
     score = Score(sum(right), len(right))
     yield Finding(Row("odd prompts", "plausible", str(score), f"{_PLAUSIBLE:.0%}"), score.share >= _PLAUSIBLE)
+
+
+def long_prompt(maker: Maker) -> Finding:
+    """The longest prompt that the door takes is followed as a short one is."""
+    score = run(maker, [read(_LONG, seed) for seed in range(_SEEDS)]).whole
+    row = Row(f"{len(_LONG):,} characters", "right, all of it", str(score), f"{_FOLLOWED:.0%}")
+    return Finding(row, score.share >= _FOLLOWED)
 
 
 def seeds_count(maker: Maker, cases: Sequence[Case]) -> Iterator[Finding]:
@@ -87,13 +108,25 @@ def seeds_count(maker: Maker, cases: Sequence[Case]) -> Iterator[Finding]:
 def guidance_counts(
     maker: Maker,
     cases: Sequence[Case],
-    usual: Score,
+    usual: Sequence[bool],
     **options: Any,  # noqa: ANN401  # a request's own fields
 ) -> Finding:
-    """Without guidance, prompts are followed less than with the profile's.
+    """Without guidance, fewer clips are right than with the profile's, and by more than chance.
 
-    `usual` is the profile's score of `cases` with the same `options`.
+    `usual` says which of `cases` are right with the profile's guidance and the same `options`. Fewer than
+    five cases cannot show it.
     """
-    without = run(maker, cases, guidance_scale=1.0, **options).whole
-    row = Row("guidance 1", "right, all of it", str(without), f"< {usual.share:.1%}, the default's")
-    return Finding(row, without.share < usual.share)
+    report = run(maker, cases, guidance_scale=1.0, **options)
+    pairs = list(zip(usual, report.all_right, strict=True))
+    p = chance(pairs.count((True, False)), pairs.count((False, True)))
+    aim = f"< {sum(usual)}, the default's, and p <= {_CHANCE:g}"
+    return Finding(Row("guidance 1", "right, all of it", f"{report.whole}, p = {p:.2g}", aim), p <= _CHANCE)
+
+
+def chance(better: int, worse: int) -> float:
+    """The exact sign test: how probable it is that so many of the differing pairs, or more, are better.
+
+    That is where each is as likely to be worse; where none differs, it is 1.
+    """
+    differ = better + worse
+    return float(sum(comb(differ, k) for k in range(better, differ + 1)) / 2**differ)

@@ -1,9 +1,10 @@
 """`python -m bench prompt_following`: how well a model follows its prompts.
 
 Without options: 400 clips of combinations that the model was never trained on, with random seeds, through
-the pipeline as the server runs it; then short prompts, seeds, guidance and odd prompts. The exit code is 1
-where an aim is missed. `--sweep` scores numbers of steps and guidances instead; `--strip FILE` draws the
-README's picture.
+the pipeline as the server runs it; then short prompts, seeds, guidance, a long prompt and odd ones. The exit
+code is 1 where an aim is missed. `--sweep` scores numbers of steps and guidances instead, on combinations of
+the training, so that what it is to choose is not chosen on the clips that are reported. `--strip FILE` draws
+the README's picture.
 """
 
 from __future__ import annotations
@@ -21,7 +22,6 @@ from bench.prompt_following import behaviour
 from bench.prompt_following.cases import Case, draw, draw_short
 from bench.prompt_following.generator import Clip, Maker, load
 from bench.prompt_following.judge import Seen
-from bench.prompt_following.scores import Score
 from bench.prompt_following.scoring import Report, run
 from bench.prompt_following.strip import STRIP, write_strip
 from bench.prompt_following.sweep import GUIDANCES, STEPS, sweep
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str], load: Callable[[Path | None, Path, int], Make
             print("\n".join(f"{prompt} (seed {seed})" for prompt, seed in STRIP))
             return 0
         if asked.sweep:
-            cases = draw(asked.clips, asked.seed, held_out=asked.held_out)
+            cases = draw(asked.clips, asked.seed, held_out=False)
             show(sweep(maker, cases, asked.steps, asked.guidances, **_sized(asked)))
             return 0
         good: list[bool] = []
@@ -63,18 +63,18 @@ def _rows(maker: Maker, asked: argparse.Namespace, good: list[bool]) -> Iterator
     which = "held out" if asked.held_out else "of the training"
     cases = draw(asked.clips, asked.seed, held_out=asked.held_out)
     report = run(maker, cases, _keeper(asked.keep), **_sized(asked))
-    yield from report.rows(f"combinations {which}", aims=True)
+    yield from report.rows(f"combinations {which}")
     good.append(report.reached)
-    usual = asked.processes == 1 and asked.size is None  # a clip beside others, or another, has no such aim
+    usual = asked.processes == 1 and not _sized(asked)  # a clip beside others, or another, has no such aim
     aim = f"< {_FAST_ENOUGH:g} s" if usual else ""
     yield Row("a clip", "seconds, p50", f"{report.typical_seconds:.2f} s", aim)
     good.append(not usual or report.typical_seconds < _FAST_ENOUGH)
     if asked.score_only:
         return
-    short = draw_short(-(-asked.clips // 4), asked.seed, held_out=asked.held_out)
-    yield from run(maker, short, _keeper(asked.keep), **_sized(asked)).rows(
-        f"short prompts, {which}", aims=False
-    )
+    brief = draw_short(-(-asked.clips // 4), asked.seed, held_out=asked.held_out)
+    short = run(maker, brief, _keeper(asked.keep), **_sized(asked))
+    yield from short.rows(f"short prompts, {which}")
+    good.append(short.reached)
     for finding in _findings(maker, cases, report, _sized(asked)):
         good.append(finding.good)
         yield finding.row
@@ -84,14 +84,15 @@ def _findings(
     maker: Maker, cases: Sequence[Case], report: Report, sized: dict[str, int]
 ) -> Iterator[behaviour.Finding]:
     yield from behaviour.seeds_count(maker, cases[:_REPEATED])
-    usual = Score(sum(report.all_right[:_COMPARED]), len(report.all_right[:_COMPARED]))
-    yield behaviour.guidance_counts(maker, cases[:_COMPARED], usual, **sized)
+    yield behaviour.guidance_counts(maker, cases[:_COMPARED], report.all_right[:_COMPARED], **sized)
+    yield behaviour.long_prompt(maker)
     yield from behaviour.odd_prompts(maker)
 
 
 def _sized(asked: argparse.Namespace) -> dict[str, int]:
     """What is asked of every clip that is scored."""
-    return {} if asked.size is None else {"width": asked.size, "height": asked.size}
+    wanted = {"width": asked.size, "height": asked.size, "num_frames": asked.frames}
+    return {name: value for name, value in wanted.items() if value is not None}
 
 
 def _keeper(folder: Path | None) -> Callable[[Case, Seen, Clip], None]:
@@ -123,6 +124,7 @@ def _parser() -> argparse.ArgumentParser:
     which.add_argument("--held-out", action="store_true", default=True, help="never trained on (the default)")
     which.add_argument("--training", dest="held_out", action="store_false", help="trained on")
     parser.add_argument("--size", type=_positive, help="width and height of the clips that are scored")
+    parser.add_argument("--frames", type=_frames, help="of the clips that are scored: 6k+1 (the profile's)")
     parser.add_argument("--score-only", action="store_true", help="leave out seeds, guidance and odd prompts")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="draw the wrong clips here")
     parser.add_argument("--sweep", action="store_true", help="score each number of steps with each guidance")
@@ -136,4 +138,11 @@ def _positive(text: str) -> int:
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"{value} is less than 1")
+    return value
+
+
+def _frames(text: str) -> int:
+    value = _positive(text)
+    if value < 7 or value % 6 != 1:
+        raise argparse.ArgumentTypeError(f"{value} is not 6k+1 from 7 on")
     return value

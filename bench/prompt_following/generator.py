@@ -14,9 +14,10 @@ from jobs.job import Phase
 from jobs.request import parse_request, resolve
 from jobs.settings import DEFAULT_MODEL, Settings
 
-__all__ = ["Clip", "Generator", "Maker", "load"]
+__all__ = ["Clip", "Generator", "Maker", "load", "threads"]
 
 _QUEUE = "bench"
+_THREADS = 2  # what a clip is to be fast enough with
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ class Generator:
 def load(folder: Path | None, scratch: Path, processes: int = 1) -> Generator:
     """The model that `mochi up` serves, or the one in `folder` with the same profile.
 
-    It computes in as many threads as the server's would, or in its share of them among `processes`.
+    It computes in so many `threads` as its share of this process's cores allows.
     Raises ConfigurationError, or what diffusers raises of a folder that is no model.
     """
     from inference_service import mochi_loading  # seconds: torch
@@ -87,5 +88,10 @@ def load(folder: Path | None, scratch: Path, processes: int = 1) -> Generator:
         pipeline = load_pipeline(Settings(scratch_dir=scratch))
     else:
         pipeline = mochi_loading.load_mochi(folder, DEFAULT_MODEL)
-    mochi_loading.use_threads(max(1, usable_cores() // processes))
+    mochi_loading.use_threads(threads(usable_cores(), processes))
     return Generator(pipeline)
+
+
+def threads(cores: int, processes: int) -> int:
+    """How many each of `processes` computes in: two, wherever it runs, or its share of fewer cores."""
+    return max(1, min(_THREADS, cores // processes))

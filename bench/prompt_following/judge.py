@@ -9,14 +9,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from bench.prompt_following.colours import colour_of, lightness_of
-from bench.prompt_following.masks import Floats, Labels, Mask, Video, background_of, components, difference
+from bench.prompt_following.masks import Floats, Labels, Mask, Video, backgrounds_of, components, difference
 from bench.prompt_following.motion import direction_of, middles
 from bench.prompt_following.shapes import shapes_of
 
 __all__ = ["Seen", "judge", "most"]
 
-#: A pixel this far from the background in any channel (of 255) belongs to some thing.
-_DIFFERS = 44
+#: A pixel this far from the background in any channel (of 255) belongs to some thing: a fifth of the least
+#: contrast of the training's colours, so that a pale second thing counts too.
+_DIFFERS = 28
+
+#: A frame's background is this near to the clip's in each channel (of 255), or it flickers or drifts.
+_STEADY = 6
 
 #: A part with a smaller share of the frame is noise: five pixels of 64x64.
 _LEAST_SHARE = 0.0012
@@ -57,9 +61,14 @@ class Seen:
         return self.objects == 1
 
 
-def judge(video: Video) -> Seen:
-    """What a clip, (frames, height, width, 3), shows."""
-    ground = background_of(video)
+def judge(video: Video, shown: float = 1.0) -> Seen:
+    """What a clip, (frames, height, width, 3), shows.
+
+    `shown` is the part of the way through a whole clip of the training that its frames are to show, 0 to 1.
+    """
+    grounds = backgrounds_of(video)
+    ground = np.median(grounds, axis=0)
+    background = _background(grounds, ground)
     differs = difference(video, ground)
     labels = components(differs > _DIFFERS)
     counts, largest = _parts(labels)
@@ -68,16 +77,16 @@ def judge(video: Video) -> Seen:
     some = np.unique(np.linspace(0, len(video) - 1, _FRAMES).astype(int))
     some = some[largest[some] > 0]
     if not some.size:
-        return Seen("none", "none", "none", lightness_of(ground), 0, "none", (0, 0, 0), _rounded(ground))
+        return Seen("none", "none", "none", background, 0, "none", (0, 0, 0), _rounded(ground))
     inks = _inks(video[some], differs[some], inside[some])
     ink = np.median(inks, axis=0)
     cover = _cover(video[some], ground, ink, inside[some])
     area = float(np.median(cover.sum(axis=(1, 2)))) / side**2
     return Seen(
         colour=most([colour_of(rgb) for rgb in inks]),
-        direction=direction_of(middles(labels, largest), side),
+        direction=direction_of(middles(labels, largest), side, shown),
         shape=most(shapes_of(cover)),
-        background=lightness_of(ground),
+        background=background,
         objects=_usual(counts, labels),
         size="small" if area < _LARGE else "large",
         rgb=_rounded(ink),
@@ -89,6 +98,13 @@ def most(names: Sequence[str]) -> str:
     """The name that more than two thirds of the frames have, else `unclear`."""
     name, count = Counter(names).most_common(1)[0]
     return name if 3 * count > 2 * len(names) else "unclear"
+
+
+def _background(grounds: Floats, ground: Floats) -> str:
+    """How light it is in nearly all frames, `unclear` where it is not the clip's in some frame."""
+    name, count = Counter(map(lightness_of, grounds)).most_common(1)[0]
+    steady = float(np.abs(grounds - ground).max()) <= _STEADY
+    return name if steady and count >= _NEARLY_ALL * len(grounds) else "unclear"
 
 
 def _rounded(rgb: Floats) -> tuple[int, int, int]:

@@ -7,7 +7,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Floats", "Labels", "Mask", "Video", "background_of", "components", "difference"]
+__all__ = ["Floats", "Labels", "Mask", "Video", "backgrounds_of", "components", "difference"]
 
 Video: TypeAlias = npt.NDArray[np.uint8]  # (frames, height, width, 3), RGB, 0 to 255
 Floats: TypeAlias = npt.NDArray[np.float32]
@@ -18,9 +18,10 @@ Labels: TypeAlias = npt.NDArray[np.int64]  # (frames, height, width): 0 where th
 _STRIDE = 7
 
 
-def background_of(video: Video) -> Floats:
-    """The colour of the background, (3,): the median pixel, for what moves covers less than half."""
-    return np.asarray(np.median(video.reshape(-1, 3)[::_STRIDE], axis=0), np.float32)
+def backgrounds_of(video: Video) -> Floats:
+    """The colour of each frame's background, (frames, 3): its median pixel; a thing covers less than half."""
+    pixels = video.reshape(len(video), -1, 3)[:, ::_STRIDE]
+    return np.asarray(np.median(pixels, axis=1), np.float32)
 
 
 def difference(video: Video, background: Floats) -> Floats:

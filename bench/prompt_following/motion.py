@@ -8,14 +8,18 @@ from bench.prompt_following.masks import Floats, Labels
 
 __all__ = ["direction_of", "middles"]
 
-#: A thing whose middle stays within this share of the frame's shorter side does not move.
+#: A thing whose middle stays within this share of the frame's shorter side does not move, and one that moves
+#: goes at least so far: a third of the training's way. Both are those of a whole clip.
 _STILL = 0.05
+_MOVES = 0.12
 
 #: What moves to one side goes at most this share of its way across.
 _ASTRAY = 0.35
 
-#: What moves covers nearly its whole way from beginning to end: it does not turn back.
+#: What moves covers nearly its whole way from beginning to end, and all its steps back together are at most
+#: this share of it: two frames of every four that change places are a quarter.
 _FORWARD = 0.8
+_BACK = 0.2
 
 
 def middles(labels: Labels, kept: Labels) -> Floats:
@@ -29,19 +33,25 @@ def middles(labels: Labels, kept: Labels) -> Floats:
     return np.stack([x, y], axis=1).astype(np.float32)
 
 
-def direction_of(path: Floats, side: int) -> str:
+def direction_of(path: Floats, side: int, shown: float = 1.0) -> str:
     """`left`, `right`, `up`, `down` or `still`, else `unclear`: `path` (frames, 2), `side` in pixels.
 
-    Unclear is a path askew, one that turns back, and one that lacks more than a tenth of its frames.
+    Unclear is a path askew, one too short, one that turns back at its end or on its way, and one that lacks
+    more than a tenth of its frames. `shown` is the part of a whole clip's way that they are to show.
     """
     seen = path[~np.isnan(path).any(axis=1)]
     if len(seen) < max(2, 0.9 * len(path)):
         return "unclear"
     extent = seen.max(axis=0) - seen.min(axis=0)
-    if extent.max() < _STILL * side:
+    if extent.max() < _STILL * side * shown:
         return "still"
     main = int(extent.argmax())
     way = float(seen[-1, main] - seen[0, main])
-    if extent[1 - main] > _ASTRAY * extent[main] or abs(way) < _FORWARD * extent[main]:
-        return "unclear"
-    return (("left", "right"), ("up", "down"))[main][int(way > 0)]
+    steps = np.diff(seen[:, main]) * np.sign(way)
+    clear = (
+        extent[main] >= _MOVES * side * shown
+        and extent[1 - main] <= _ASTRAY * extent[main]
+        and abs(way) >= _FORWARD * extent[main]
+        and -steps[steps < 0].sum() <= _BACK * extent[main]
+    )
+    return (("left", "right"), ("up", "down"))[main][int(way > 0)] if clear else "unclear"

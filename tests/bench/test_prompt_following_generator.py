@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bench.prompt_following.generator import Generator, load
+from bench.prompt_following.generator import Generator, load, threads
 from jobs.errors import InvalidRequest
 
 pytestmark = pytest.mark.filterwarnings("ignore:In CPU autocast:UserWarning")
@@ -39,3 +39,10 @@ def test_what_the_door_refuses_is_refused(generator: Generator) -> None:
         generator.make("a red circle", 1, width=33)
     with pytest.raises(InvalidRequest):
         generator.make("p" * 2001, 1)
+
+
+@pytest.mark.parametrize(
+    ("cores", "processes", "count"), [(16, 1, 2), (2, 1, 2), (1, 1, 1), (2, 2, 1), (2, 4, 1)]
+)
+def test_the_time_of_a_clip_is_that_of_two_threads_at_most(cores: int, processes: int, count: int) -> None:
+    assert threads(cores, processes) == count

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bench.prompt_following.colours import lightness_of
 from bench.prompt_following.judge import judge
-from bench.prompt_following.masks import Video, components
+from bench.prompt_following.masks import Floats, Video, components
 from bench.prompt_following.shapes import shapes_of
 from tests.bench.clips import ALL, decoded, drawn, encoded, every_15th, expected, of_seen
 from training.clips import BACKGROUNDS, COLOURS, SHAPES, SIZES, Clip, Combination, render
@@ -19,11 +20,11 @@ from training.clips import BACKGROUNDS, COLOURS, SHAPES, SIZES, Clip, Combinatio
 QUESTIONS = ("colour", "direction", "shape", "background", "size", "one object")
 
 
-def shares(clips: list[Clip], seen_as: Callable[[Clip], Video]) -> dict[str, float]:
+def shares(clips: list[Clip], seen_as: Callable[[Clip], Video], shown: float = 1.0) -> dict[str, float]:
     """Of each question, the share of clips that the judge is right about."""
     right: Counter[str] = Counter()
     for clip in clips:
-        found = of_seen(judge(seen_as(clip)))
+        found = of_seen(judge(seen_as(clip), shown))
         right.update(
             question for question, a, b in zip(QUESTIONS, found, expected(clip), strict=True) if a == b
         )
@@ -54,6 +55,12 @@ def test_it_is_right_of_what_was_drawn() -> None:
 def test_it_is_right_after_the_projects_own_encoder(tmp_path: Path) -> None:
     found = shares(drawn(200, seed=3), lambda clip: decoded(encoded(every_15th(clip), tmp_path / "v.mp4")))
     assert min(found.values()) >= 0.99, found
+
+
+@pytest.mark.parametrize("frames", [7, 13, 31, 61])
+def test_it_is_right_of_the_beginning_of_a_clip(frames: int) -> None:
+    found = shares(drawn(40, seed=8), lambda clip: render(clip, frames), (frames - 1) / 60)
+    assert min(found.values()) >= 0.98, found
 
 
 @pytest.mark.parametrize("side", [96, 128])
@@ -110,6 +117,54 @@ def test_a_mutation_is_noticed(change: Callable[[Video], Video], question: str, 
     assert getattr(judge(np.ascontiguousarray(change(video))), question) == instead
 
 
+RNG = np.random.default_rng(9)
+
+
+@pytest.mark.parametrize(
+    "order",
+    [
+        pytest.param(sorted(range(61), key=lambda i: (i // 6, -i)), id="every six reversed"),
+        pytest.param([*np.arange(60).reshape(15, 4)[:, [0, 3, 2, 1]].ravel(), 60], id="every four turned"),
+        pytest.param(
+            [*RNG.permuted(np.arange(60).reshape(12, 5), axis=1).ravel(), 60], id="every five shuffled"
+        ),
+    ],
+)
+def test_frames_that_change_places_nearby_are_noticed(order: list[int]) -> None:
+    video = render(MOVING)
+    assert judge(video).direction == "right"
+    assert judge(video[order]).direction == "unclear"
+
+
+def test_a_way_that_is_neither_short_nor_long_is_unclear() -> None:
+    ways = {
+        travel: judge(every_15th(replace(MOVING, travel=travel))).direction for travel in (2.0, 5.0, 12.0)
+    }
+    assert ways == {2.0: "still", 5.0: "unclear", 12.0: "right"}
+
+
+def test_a_background_with_a_colour_is_neither_dark_nor_light() -> None:
+    assert lightness_of(np.array(BACKGROUNDS["dark"], np.float32)) == "dark"
+    assert lightness_of(np.array((0, 20, 110), np.float32)) == "unclear"  # as light as a dark one
+
+
+@pytest.mark.parametrize("background", list(BACKGROUNDS))
+@pytest.mark.parametrize(
+    "levels",
+    [
+        pytest.param(30 * (np.arange(30) % 3 == 0), id="every third frame is lighter"),
+        pytest.param(30 * (np.arange(30) == 12), id="one frame is lighter"),
+        pytest.param(np.linspace(-8, 8, 30), id="each frame is a little lighter"),
+        pytest.param(np.linspace(0, 11, 30), id="a fifth are too light"),
+    ],
+)
+def test_a_background_that_flickers_or_drifts_is_unclear(background: str, levels: Floats) -> None:
+    video = np.repeat(every_15th(clip_of(background=background)), 6, axis=0)
+    assert judge(video).background == background
+    changed = (video + levels[:, None, None, None]).clip(0, 255).round().astype(np.uint8)
+    assert judge(changed).background == "unclear"
+
+
 def limited(video: Video) -> Video:
     """Full range as it looks where its numbers were squeezed and are not spread again."""
     return (video.astype(np.float32) * 219 / 255 + 16).round().astype(np.uint8)
@@ -148,6 +203,15 @@ def test_a_second_object_is_counted(colour: str) -> None:
     one = shifted(clip_of("circle", "red", "right", size="small"), 32, 20)
     other = shifted(clip_of("star", colour, "left", size="small"), 32, 46)
     assert judge(both(one, other)).objects == 2
+
+
+@pytest.mark.parametrize(("colour", "background"), [("pink", "light"), ("green", "dark")])
+def test_a_second_object_that_is_pale_is_counted(colour: str, background: str) -> None:
+    one = shifted(clip_of("circle", "red", "right", background, size="small"), 32, 20)
+    other = shifted(clip_of("star", colour, "left", background, size="small"), 32, 46)
+    alone = every_15th(one).astype(np.float32)
+    pale = (0.75 * alone + 0.25 * both(one, other)).round().astype(np.uint8)
+    assert judge(pale).objects == 2
 
 
 def test_a_second_object_in_some_frames_is_no_one_object() -> None:
@@ -212,6 +276,14 @@ def test_what_is_like_two_shapes_or_none_is_unclear(waves: dict[int, float], nam
     edge = 14 * (1 + sum(height * np.cos(count * angle) for count, height in waves.items()))
     cover = np.clip(edge - np.hypot(x, y) + 0.5, 0, 1).astype(np.float32)
     assert shapes_of(cover[None]) == [name]
+
+
+@pytest.mark.parametrize("hole", [3, 7, 11])
+def test_a_ring_is_no_circle(hole: int) -> None:
+    y, x = np.mgrid[:64, :64] - 31.5
+    edges = np.minimum(14 - np.hypot(x, y), np.hypot(x, y) - hole)
+    ring = np.clip(edges + 0.5, 0, 1).astype(np.float32)
+    assert shapes_of(ring[None]) == ["unclear"]
 
 
 def test_parts_are_connected_over_edges_whatever_their_form() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.prompt_following.behaviour import plausible
+from bench.prompt_following.behaviour import chance, plausible
 from bench.prompt_following.cases import QUESTIONS, Case, draw, draw_short, read
 from bench.prompt_following.judge import Seen
 from bench.prompt_following.scores import Score, wilson
@@ -81,7 +81,9 @@ def test_cases_follow_from_the_seed() -> None:
 
 def test_only_what_the_prompt_names_is_asked() -> None:
     case = read("a red circle moving right", 0)
-    assert answers(case, SEEN) == {"colour": True, "direction": True, "shape": True, "one object": True}
+    assert answers(case, SEEN) == dict.fromkeys(
+        ("colour", "direction", "shape", "background", "one object"), True
+    )
     case = read("a small red circle moving up on a light background", 0)
     assert [question for question, right in answers(case, SEEN).items() if not right] == [
         "direction",
@@ -89,6 +91,23 @@ def test_only_what_the_prompt_names_is_asked() -> None:
         "size",
     ]
     assert not answers(case, replace(SEEN, objects=2))["one object"]
+
+
+def test_a_background_that_the_prompt_leaves_open_is_any_that_is_clear() -> None:
+    case = read("a red circle moving right", 0)
+    right = {name: answers(case, replace(SEEN, background=name)) for name in ("dark", "light", "unclear")}
+    assert {name: answered["background"] for name, answered in right.items()} == {
+        "dark": True,
+        "light": True,
+        "unclear": False,
+    }
+
+
+@pytest.mark.parametrize(
+    ("better", "worse", "p"), [(0, 0, 1.0), (1, 0, 0.5), (4, 0, 1 / 16), (5, 0, 1 / 32), (8, 1, 10 / 512)]
+)
+def test_few_pairs_that_differ_may_be_chance(better: int, worse: int, p: float) -> None:
+    assert chance(better, worse) == p
 
 
 @pytest.mark.parametrize(
@@ -119,7 +138,7 @@ def test_a_report_reaches_its_aims_only_where_each_question_does() -> None:
     report.add(answers(case, replace(SEEN, colour="blue")), 1.0)
     assert report.score("colour") == Score(99, 101)
     assert not report.reached
-    assert [(row.what, row.aim) for row in report.rows("clips", aims=True)] == [
+    assert [(row.what, row.aim) for row in report.rows("clips")] == [
         *((question, f"{AIMS[question]:.0%}") for question in ("colour", "direction", "shape", "background")),
         ("one object", "97%"),
         ("all of it", ""),

@@ -31,7 +31,10 @@ def seconds(attempt: Attempt) -> float:
 
 
 def steps_twice(job: Job) -> int:
-    """Steps that had been done before and were done again, as far as the record knows of them."""
+    """Steps that had been done before and were done again, as far as the record knows of them.
+
+    Of an attempt that was lost it knows what that had reported: a few more may have been done.
+    """
     done = sum(attempt.last_step - attempt.first_step for attempt in job.attempts)
     return done - max(attempt.last_step for attempt in job.attempts)
 

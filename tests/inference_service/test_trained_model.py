@@ -7,7 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 
+from bench.prompt_following.behaviour import ODD_PROMPTS
 from inference_service.mochi_loading import load_mochi
 from inference_service.tiny_model import TRAINED, ModelParts, tiny_model_folder
 from jobs.profile import shipped_profile
@@ -42,3 +44,10 @@ def test_a_seed_is_one_clip_and_another_seed_another() -> None:
     one, again = generate(pipeline, SPEC), generate(pipeline, SPEC)
     assert np.array_equal(one, again)
     assert not np.array_equal(one, generate(pipeline, replace(SPEC, seed=SPEC.seed + 1)))
+
+
+@pytest.mark.parametrize("prompt", ODD_PROMPTS.values(), ids=ODD_PROMPTS)
+def test_any_prompt_makes_a_clip(prompt: str) -> None:
+    frames = generate(load_mochi(TRAINED, DEFAULT_MODEL), replace(SPEC, prompt=prompt))
+    assert frames.shape == (SPEC.num_frames, SPEC.height, SPEC.width, 3)
+    assert frames.std() > 0
