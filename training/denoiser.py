@@ -26,7 +26,7 @@ from training.clips import Clip
 from training.latents import Cache
 from training.loop import Phase
 from training.muon import Muon
-from training.words import drawn_prompt, encoded, new_text_encoder, new_tokenizer
+from training.words import drawn_prompt, encoded, new_text_encoder, new_tokenizer, says_nothing_of
 
 __all__ = ["DenoiserTask", "Transformer", "fit_for_training", "new_transformer", "shares"]
 
@@ -47,8 +47,9 @@ _BATCHES: dict[str, tuple[int, int | None]] = {
     "all": (20, None),
     "again": (20, None),
 }
-#: How often a shape is drawn, of what the others are: most of the work is the outline of a star.
-_DRAWN = {"star": 2.0}
+#: How often a clip is drawn, of what others are: most of the work is the outline of a star, and most prompts
+#: of a clip that silence is to show say nothing of it.
+_STARS, _SILENT = 2.0, 4.0
 _PEAK = 1.5e-3
 _BORNE = 0.25  # noise, in deviations of a latent
 _SLOW = 0.01  # the positions' share of the learning rate
@@ -150,8 +151,11 @@ def fit_for_training(model: Transformer) -> _Positions:
 
 def shares(clips: Sequence[Clip]) -> NDArray[np.float64]:
     """How probable each clip is to be drawn."""
-    drawn = np.array([_DRAWN.get(clip.combination.shape, 1.0) for clip in clips])
-    return drawn / drawn.sum()
+    drawn = [
+        _SILENT if says_nothing_of(clip) else _STARS if clip.combination.shape == "star" else 1.0
+        for clip in clips
+    ]
+    return np.array(drawn) / sum(drawn)
 
 
 class DenoiserTask:

@@ -26,6 +26,7 @@ __all__ = [
     "encoded",
     "new_text_encoder",
     "new_tokenizer",
+    "says_nothing_of",
     "spell_alike",
 ]
 
@@ -36,12 +37,12 @@ TextEncoder: TypeAlias = Any  # a T5EncoderModel
 _LONGEST = 64
 _LETTERS = string.ascii_letters + string.digits + string.punctuation
 _SIZES: dict[str, Any] = {"d_model": 64, "d_kv": 16, "d_ff": 128, "num_layers": 2, "num_heads": 4}
-#: Of the prompts: none at all (what guidance steers away from), with words that nobody knows, and said more
-#: than once.
-_NONE, _STRANGE, _REPEATED = 0.15, 0.1, 0.03
-#: Of the prompts of large circles: nothing but words that nobody knows. So what is not understood shows one
-#: of these; were it any clip at all, there would be no more to steer towards than with no prompt.
-_NONSENSE = 0.5
+#: Of the prompts: with words that nobody knows, and said more than once.
+_STRANGE, _REPEATED = 0.1, 0.03
+#: Of the prompts of circles that stand still: none at all, and nothing but words that nobody knows. So what
+#: says nothing shows one of these. Were it any clip at all, it would be a mixture of all that there is:
+#: guidance has nothing to steer towards there.
+_NONE, _NONSENSE = 0.35, 0.35
 _FILLING = ("a", "the", "on", "of", "to", "in")  # such words stand in any sentence, and say nothing
 _STRANGE_LETTERS = string.ascii_lowercase * 3 + string.digits + string.punctuation + "éßя世界🎬"
 
@@ -84,13 +85,18 @@ def spell_alike(encoder: TextEncoder) -> None:
             weights[place] = weights[places.get(piece.lower(), place)]
 
 
+def says_nothing_of(clip: Clip) -> bool:
+    """Whether prompts that say nothing are of such clips."""
+    return (clip.combination.shape, clip.combination.direction) == ("circle", "still")
+
+
 def drawn_prompt(clip: Clip, rng: np.random.Generator) -> str:
     """A true prompt, now and then none, one with strange words, one of these alone, or one repeated."""
     words = prompt_for(clip, rng).split()
     chance = rng.random()
-    if (chance := chance - _NONE) < 0:
+    if says_nothing_of(clip) and (chance := chance - _NONE) < 0:
         return ""
-    if clip.combination.shape == "circle" and clip.size == "large" and rng.random() < _NONSENSE:
+    if says_nothing_of(clip) and (chance := chance - _NONSENSE) < 0:
         words = [
             str(rng.choice(_FILLING)) if rng.random() < 0.2 else _strange_word(rng)
             for _ in range(int(rng.integers(1, 8)))

@@ -31,7 +31,6 @@ from bench.table import Row, show
 __all__ = ["main"]
 
 _FAST_ENOUGH = 3.0  # seconds for a clip of the default size, on two cores
-_COMPARED = 60  # clips that are made without guidance too
 _REPEATED = 3  # clips that are made twice
 
 
@@ -84,7 +83,7 @@ def _findings(
     maker: Maker, cases: Sequence[Case], report: Report, sized: dict[str, int]
 ) -> Iterator[behaviour.Finding]:
     yield from behaviour.seeds_count(maker, cases[:_REPEATED])
-    yield behaviour.guidance_counts(maker, cases[:_COMPARED], report.all_right[:_COMPARED], **sized)
+    yield behaviour.guidance_counts(maker, cases, report.all_right, **sized)
     yield behaviour.long_prompt(maker)
     yield from behaviour.odd_prompts(maker)
 

@@ -90,10 +90,11 @@ def test_no_part_is_trained_on_what_is_held_out() -> None:
         assert not seen & set(HELD_OUT)
 
 
-def test_a_star_is_drawn_twice_as_often() -> None:
-    clips = [replace(cached_clip(1, 0), combination=Combination(s, "red", "up")) for s in SHAPES]
-    assert dict(zip(SHAPES, shares(clips), strict=True)) == pytest.approx(
-        {"circle": 0.2, "square": 0.2, "triangle": 0.2, "star": 0.4}
+def test_stars_and_what_silence_shows_are_drawn_more_often() -> None:
+    kinds = [*((shape, "up") for shape in SHAPES), ("circle", "still")]
+    clips = [replace(cached_clip(1, 0), combination=Combination(s, "red", d)) for s, d in kinds]
+    assert dict(zip(kinds, 9 * shares(clips), strict=True)) == pytest.approx(
+        {k: 4 if k == ("circle", "still") else 2 if k[0] == "star" else 1 for k in kinds}
     )
 
 
