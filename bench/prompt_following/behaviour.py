@@ -41,7 +41,8 @@ ODD_PROMPTS = {
 #: As long as a prompt may be, and it says one thing all along.
 _LONG = ("a red circle moving right, then " * 63)[:2000]
 
-_SEEDS = 4  # for each odd prompt and the long one, and to compare seeds
+_SEEDS = 4  # to compare seeds
+_ODD_SEEDS = 10  # for each odd prompt and the long one
 _PLAUSIBLE = 0.9  # the share of odd prompts' clips that are to be like the others
 _FOLLOWED = 0.75  # the share of the long prompt's clips that are to be as it says
 _CHANCE = 0.05  # how probable a difference may be where there is none
@@ -70,7 +71,7 @@ def odd_prompts(maker: Maker) -> Iterator[Finding]:
     """A clip for each odd prompt and some seeds: none fails, and nearly all are plausible."""
     right = []
     for what, prompt in ODD_PROMPTS.items():
-        clips = maker.clips([(prompt, seed) for seed in range(_SEEDS)])
+        clips = maker.clips([(prompt, seed) for seed in range(_ODD_SEEDS)])
         seen = [look(clip) for clip in clips]
         good = [plausible(one) for one in seen]
         right += good
@@ -82,7 +83,7 @@ def odd_prompts(maker: Maker) -> Iterator[Finding]:
 
 def long_prompt(maker: Maker) -> Finding:
     """The longest prompt that the door takes is followed as a short one is."""
-    score = run(maker, [read(_LONG, seed) for seed in range(_SEEDS)]).whole
+    score = run(maker, [read(_LONG, seed) for seed in range(_ODD_SEEDS)]).whole
     row = Row(f"{len(_LONG):,} characters", "right, all of it", str(score), f"{_FOLLOWED:.0%}")
     return Finding(row, score.share >= _FOLLOWED)
 

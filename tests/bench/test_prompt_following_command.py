@@ -91,8 +91,8 @@ def test_a_model_that_follows_its_prompts_passes(capsys: pytest.CaptureFixture[s
     assert "| colour | right, combinations held out | 12/12 = 100.0% (75.8% to 100.0%) | 99% |" in table
     assert "| shape | right, short prompts, held out | 3/3 = " in table
     assert "| the same seed | the same bytes | 3/3 | all |" in table
-    assert "| 2,000 characters | right, all of it | 4/4 = " in table
-    assert "| odd prompts | plausible | 24/24 = " in table
+    assert "| 2,000 characters | right, all of it | 10/10 = " in table
+    assert "| odd prompts | plausible | 60/60 = " in table
 
 
 @pytest.mark.parametrize(
