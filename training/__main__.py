@@ -1,6 +1,7 @@
 """`python -m training --out FOLDER`: from nothing to a tiny Mochi in FOLDER/tiny-mochi, ready for MODEL_DIR.
 
-Stopped at any moment, the same command goes on where its last checkpoint was.
+Stopped at any moment, the same command goes on where its last checkpoint was. On two cores that do nothing else
+OMP_WAIT_POLICY=ACTIVE makes a step a quarter quicker, and MALLOC_TOP_PAD_=268435456 saves page faults.
 """
 
 from __future__ import annotations
@@ -58,8 +59,8 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="checkpoints, cache, samples, log and model")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--vae-minutes", type=float, default=30, help="for its training")
-    parser.add_argument("--denoiser-minutes", type=float, default=90, help="likewise, for the transformer's")
+    parser.add_argument("--vae-minutes", type=float, default=28, help="for its training")
+    parser.add_argument("--denoiser-minutes", type=float, default=140, help="likewise, for the transformer's")
     parser.add_argument("--vae-steps", type=int, help="in place of minutes")
     parser.add_argument("--denoiser-steps", type=int, help="in place of minutes")
     parser.add_argument("--clips", type=int, default=4000, help="in the cache")

@@ -42,8 +42,7 @@ def test_the_video_shows_what_was_asked_for(
     video = frames(tmp_path / "video.mp4")
     assert video.shape == (61, 64, 64, 3)
     seen = judge(video)
-    # Not its shape: one clip in fourteen has none that is clear.
-    expected = (colour, direction, background, 1)
-    assert (seen.colour, seen.direction, seen.background, seen.objects) == expected
+    expected = (shape, colour, direction, background, 1)
+    assert (seen.shape, seen.colour, seen.direction, seen.background, seen.objects) == expected
     for levels, right in ((seen.rgb, COLOURS[colour]), (seen.ground, BACKGROUNDS[background])):
         assert np.abs(np.subtract(levels, right)).max() <= _OFF, (levels, right)
