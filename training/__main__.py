@@ -1,7 +1,7 @@
 """`python -m training --out FOLDER`: from nothing to a tiny Mochi in FOLDER/tiny-mochi, ready for MODEL_DIR.
 
-Stopped at any moment, the same command goes on where its last checkpoint was. On two cores that do nothing else
-OMP_WAIT_POLICY=ACTIVE makes a step a quarter quicker, and MALLOC_TOP_PAD_=268435456 saves page faults.
+Stopped at any moment, the same command goes on where its last checkpoint was. On two cores that do nothing
+else OMP_WAIT_POLICY=ACTIVE makes a step a quarter quicker, and MALLOC_TOP_PAD_=268435456 saves page faults.
 """
 
 from __future__ import annotations

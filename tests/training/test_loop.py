@@ -22,7 +22,7 @@ class Line:
     """Learns y = 3 x + 1, first from small x, then from large."""
 
     name = "line"
-    phases = (Phase("small", 0.25), Phase("large", 0.75))
+    phases: tuple[Phase, ...] = (Phase("small", 0.25), Phase("large", 0.75))
 
     def __init__(self, stop_at: int | None = None) -> None:
         torch.manual_seed(0)
