@@ -50,8 +50,9 @@ def main(arguments: list[str] | None = None) -> None:
     task = DenoiserTask(cache, options.seed, shown)
     train(task, folder, Budget(options.denoiser_minutes, options.denoiser_steps, *rest), options.seed)
     averaged(task, folder)
-    write_model(pipeline_of(task.module, vae, cache), folder / "tiny-mochi")
-    log(folder, f"the model is in {folder / 'tiny-mochi'}")
+    made = folder / "tiny-mochi"  # what a folder is called chooses the limits and defaults of its model
+    write_model(pipeline_of(task.module, vae, cache), made)
+    log(folder, f"the model is in {made}")
 
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:

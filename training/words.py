@@ -94,9 +94,10 @@ def drawn_prompt(clip: Clip, rng: np.random.Generator) -> str:
     """A true prompt, now and then none, one with strange words, one of these alone, or one repeated."""
     words = prompt_for(clip, rng).split()
     chance = rng.random()
-    if says_nothing_of(clip) and (chance := chance - _NONE) < 0:
+    silent = says_nothing_of(clip)
+    if silent and (chance := chance - _NONE) < 0:
         return ""
-    if says_nothing_of(clip) and (chance := chance - _NONSENSE) < 0:
+    if silent and (chance := chance - _NONSENSE) < 0:
         words = [
             str(rng.choice(_FILLING)) if rng.random() < 0.2 else _strange_word(rng)
             for _ in range(int(rng.integers(1, 8)))

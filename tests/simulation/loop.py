@@ -41,7 +41,7 @@ PROCESS: ContextVar[Process | None] = ContextVar("process", default=None)
 
 
 def new_loop() -> SimLoop:
-    """A loop. What asyncio has beside and nobody here needs (sockets, signals, …) is not implemented."""
+    """A loop. What asyncio has beside and nobody here needs (sockets, signals, …) is left out."""
     made: SimLoop = SimLoop()  # type: ignore[abstract]  # as its base says of what it does not have
     return made
 
