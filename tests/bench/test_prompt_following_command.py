@@ -170,7 +170,7 @@ def test_several_processes_say_the_same_as_one(capsys: pytest.CaptureFixture[str
 
 def test_a_sweep_scores_every_pair(capsys: pytest.CaptureFixture[str]) -> None:
     code, table = command(
-        "--clips 2 --size 96 --sweep --steps 8 16 --guidances 1 3.5", follow_less_without_guidance, capsys
+        "--clips 2 --size 48 --sweep --steps 8 16 --guidances 1 3.5", follow_less_without_guidance, capsys
     )
     assert code == 0
     rows = [line.split("|")[1].strip() for line in table.splitlines()[2:]]
@@ -185,14 +185,14 @@ def test_a_sweep_scores_every_pair(capsys: pytest.CaptureFixture[str]) -> None:
 def test_clips_of_another_size_are_scored_and_compared(capsys: pytest.CaptureFixture[str]) -> None:
     sides: list[int] = []
 
-    def wider(video: Video, spec: VideoSpec) -> Video:
+    def narrower(video: Video, spec: VideoSpec) -> Video:
         sides.append(video.shape[1])
         return follow_less_without_guidance(video, spec)
 
-    code, _ = command("--clips 8 --size 96", wider, capsys)
+    code, _ = command("--clips 8 --size 48", narrower, capsys)
     assert code == 0
     with_guidance, short, without = 8, 2, 8
-    assert sides.count(96) == with_guidance + short + without
+    assert sides.count(48) == with_guidance + short + without
 
 
 @pytest.mark.parametrize("frames", [13, 31])

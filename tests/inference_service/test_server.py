@@ -180,7 +180,7 @@ async def test_a_predictors_life(server: Server, store: JobStore, storage: Video
     assert (await server.events(job)).status_code == 204, "it has ended"
 
     # While it works, probes and metrics are answered.
-    long = await submit(store, width=128, height=128, num_frames=61, num_inference_steps=200)
+    long = await submit(store, width=64, height=64, num_frames=61, num_inference_steps=200)
     waiting = asyncio.create_task(server.events(long))
     await denoising(store, long)
     assert (await server.client.get(READY)).status_code == 200
@@ -223,7 +223,7 @@ async def test_at_sigterm_the_job_is_handed_over_and_published_where_its_connect
 async def test_after_kill_9_another_process_makes_the_same_video_from_the_checkpoint(
     settings: Settings, store: JobStore, storage: VideoStorage, model_scratch: Path, tmp_path: Path
 ) -> None:
-    spec = {"width": 96, "height": 96, "num_frames": 61, "num_inference_steps": 50}
+    spec = {"width": 64, "height": 64, "num_frames": 61, "num_inference_steps": 120}
     short = {"MOCHI_LEASE_SECONDS": "2", "MOCHI_CHECKPOINT_SECONDS": "1"}
     job = await submit(store, **spec)
     first = environ(settings, model_scratch, free_port()) | short

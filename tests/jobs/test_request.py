@@ -205,5 +205,5 @@ def test_odd_names_of_fields(name: str) -> None:
 
 
 def test_the_profile_decides() -> None:
-    assert parse(asked(width=128, num_frames=61), TINY).width == 128
-    assert set(wrong(asked(width=848, num_frames=163), TINY)) == {"width", "num_frames"}
+    assert parse(asked(width=48, num_frames=61), TINY).width == 48
+    assert set(wrong(asked(width=80, num_frames=67), TINY)) == {"width", "num_frames"}
