@@ -45,11 +45,7 @@ class ClipFiles:
     def keep(self, frames: Frames) -> None:
         """Keep a copy, if the volume takes it."""
         content = frames_to(frames, self._job.spec.num_inference_steps, self._identity)
-        try:
-            self._kept_files.write(self._job.id, FRAMES, content)
-        except OSError as error:
-            event = "scratch_full" if is_full(error) else "scratch_unwritable"
-            self._log.warning(event, reason=error.strerror, consequence="the decoded frames are not kept")
+        self._kept_files.keep(self._job.id, FRAMES, content, otherwise="the decoded frames are not kept")
 
     def encode(self, frames: Frames, check: Callable[[], None]) -> Files:
         """The video and its poster. `check` is called before each frame; it may raise. Raises OSError."""

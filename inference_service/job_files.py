@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from tempfile import mkstemp
 
+import structlog
+
 __all__ = ["FRAMES", "JobFiles", "is_full"]
 
 #: The name of a job's decoded frames.
@@ -21,6 +23,8 @@ FRAMES = "frames.safetensors"
 
 _OLD = 24 * 3600  # seconds; a job that was not worked on here for so long is done elsewhere
 _LARGEST = 4 * 2**30  # bytes of all jobs; frames of the largest clip are 200 MB
+
+log = structlog.get_logger(__name__)
 
 
 class JobFiles:
@@ -43,6 +47,16 @@ class JobFiles:
         except OSError:
             Path(part).unlink(missing_ok=True)
             raise
+
+    def keep(self, job_id: str, name: str, content: bytes, otherwise: str) -> bool:
+        """Write a file if the volume takes it; whether it is kept. Where not, the log says `otherwise`."""
+        try:
+            self.write(job_id, name, content)
+        except OSError as error:
+            event = "scratch_full" if is_full(error) else "scratch_unwritable"
+            log.warning(event, reason=error.strerror, consequence=otherwise)
+            return False
+        return True
 
     def read(self, job_id: str, name: str) -> bytes | None:
         """A file, or None where there is none (or the volume cannot read it)."""

@@ -15,7 +15,7 @@ from pathlib import PurePosixPath
 import structlog
 
 from inference_service.checkpoints import Identity, Unusable, latents_to
-from inference_service.job_files import FRAMES, JobFiles, is_full
+from inference_service.job_files import FRAMES, JobFiles
 from inference_service.metrics import CHECKPOINT_BYTES, CHECKPOINT_SECONDS
 from inference_service.pace import Pace
 from inference_service.pipeline import Latents
@@ -155,14 +155,9 @@ class Saver:
         job_id, kept = self._lease.job.id, [local_name(key), FRAMES]
         if self._pointed is not None:
             kept.append(local_name(self._pointed))
-        try:
-            self._files.write(job_id, local_name(key), content)
-        except OSError as error:
-            self._local = False  # said once
-            consequence = "checkpoints are in the object store alone"
-            event = "scratch_full" if is_full(error) else "scratch_unwritable"
-            self._log.warning(event, reason=error.strerror, consequence=consequence)
-        else:
+        otherwise = "checkpoints are in the object store alone"
+        self._local = self._files.keep(job_id, local_name(key), content, otherwise)  # said once
+        if self._local:
             self._files.keep_only(job_id, kept)
 
     async def _is_behind(self, latents: Latents) -> bool:

@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 import pytest
+import structlog
 
 from inference_service.job_files import JobFiles
 
@@ -31,6 +32,19 @@ def test_what_cannot_be_written_is_an_error_and_leaves_nothing(tmp_path: Path) -
         files.write("a", "x", b"1")
     assert [path.name for path in (tmp_path / "jobs" / "a").iterdir()] == ["x"]
     assert files.read("a", "x") is None
+
+
+def test_what_is_not_kept_is_said(tmp_path: Path) -> None:
+    files = JobFiles(tmp_path / "jobs")
+    with structlog.testing.capture_logs() as logs:
+        assert files.keep("a", "x", b"1", otherwise="it is elsewhere")
+        assert logs == []
+        (tmp_path / "jobs" / "b").write_text("no folder")
+        assert not files.keep("b", "x", b"1", otherwise="it is elsewhere")
+    assert [(line["event"], line["consequence"]) for line in logs] == [
+        ("scratch_unwritable", "it is elsewhere")
+    ]
+    assert files.read("a", "x") == b"1"
 
 
 def test_old_jobs_go_and_the_oldest_where_there_is_too_much(tmp_path: Path) -> None:
