@@ -20,7 +20,9 @@ from jobs.store import Lease
 
 __all__ = ["settle"]
 
-#: Seconds for which it is tried again. After a restart of Redis every lease is extended once.
+#: Seconds for which it is tried again while Redis is away. Its restart takes seconds and extends every lease
+#: once, so the work still counts; a failover takes minutes. After that another goes on from what was kept,
+#: and this GPU is free. It is not the patience of an upload (uploading.py), after which the job fails.
 _PATIENCE = 600.0
 
 log = structlog.get_logger(__name__)

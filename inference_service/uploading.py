@@ -19,7 +19,8 @@ from jobs.store import Lease
 __all__ = ["Files", "Upload"]
 
 #: Seconds for which an upload is tried again while the object store is away: a restart takes seconds, a
-#: failover minutes. After that the job fails, for its video would keep the GPU from the others.
+#: failover minutes. After that the job fails, for its video would keep the GPU from the others. Less than
+#: the keeper's limit of the phase (lease_keeper.py), and no matter of Redis, for which settling.py waits.
 _PATIENCE = 600.0
 
 
