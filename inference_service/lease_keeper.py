@@ -23,7 +23,7 @@ from jobs.errors import StoreUnavailable
 from jobs.job import Phase
 from jobs.store import Lease, Renewal
 
-__all__ = ["PHASE_LIMITS", "LeaseKeeper", "LeaseKeeping", "Renewing"]
+__all__ = ["PHASE_LIMITS", "RENEWALS_A_LEASE", "LeaseKeeper", "LeaseKeeping", "Renewing"]
 
 #: Seconds without progress after which a phase counts as stuck: the lease is renewed no more, the job goes
 #: to another, and this process ends. Each is several times what the phase takes at full size on the slowest
@@ -38,7 +38,9 @@ PHASE_LIMITS: Mapping[Phase, float] = MappingProxyType(
     }
 )
 
-_RENEWALS_A_LEASE = 6  # five may fail in a row: 10 s apart for a lease of 60 s
+#: Renewals within a lease's time while nothing happens: 10 s apart for 60 s, and five may fail in a row.
+RENEWALS_A_LEASE = 6
+
 _PROGRESS_PAUSE = 0.2  # seconds between two reports of progress in one phase
 _RETRY_PAUSES = (0.25, 0.5, 1.0, 2.0)  # seconds after failures; the last one from then on
 
@@ -226,7 +228,7 @@ class LeaseKeeper:
                 return 0
             if self._unsent:
                 return self._tried_at + _PROGRESS_PAUSE - now
-            heartbeat = self._tried_at + self._lease.seconds / _RENEWALS_A_LEASE
+            heartbeat = self._tried_at + self._lease.seconds / RENEWALS_A_LEASE
             phase = self._current[0]
             if heartbeat > self._progress_at + self._limits[phase]:
                 self._log.error("stuck", phase=phase, consequence="the lease is renewed no more")

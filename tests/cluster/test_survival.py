@@ -8,6 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from inference_service.lease_keeper import RENEWALS_A_LEASE
 from mochi import Client, Job
 from tests.cluster.history import described, overlaps, pods_of, seconds, steps_twice
 from tests.cluster.kubectl import Kubectl, condition
@@ -20,8 +21,6 @@ pytestmark = [pytest.mark.timeout(900), pytest.mark.usefixtures("paced")]
 PATIENCE = 600.0
 #: Steps before a fault: ten seconds' work.
 BEGUN = 300
-#: A lease's renewals, each with the steps done; while steps are done, more come between them.
-RENEWALS = 6
 Say = Callable[[str], None]
 
 
@@ -32,7 +31,8 @@ class Survivor:
         self._client, self._system = client, system
         self._kept = self._attempt = 0  # the steps of a checkpoint before the fault, and who worked then
         settings = system.settings()
-        self._unreported = LONG_PACE * settings.lease_seconds / RENEWALS
+        # Each renewal has the steps done; while steps are done, more come between them.
+        self._unreported = LONG_PACE * settings.lease_seconds / RENEWALS_A_LEASE
         #: Steps that may be done twice: those of a checkpoint's interval and a lease.
         self.most = LONG_PACE * (settings.checkpoint_seconds + settings.lease_seconds)
         self.job = client.submit(**LONG)
