@@ -6,16 +6,18 @@ import logging
 import os
 import sys
 import warnings
+from collections.abc import Mapping
 
 import structlog
 
 from jobs.errors import MochiError
+from jobs.job import Phase
 from jobs.logs import configure_logs
 from jobs.settings import Settings
 
 
-def main() -> int:
-    """Serve until SIGTERM; the exit code."""
+def main(phase_limits: Mapping[Phase, float] | None = None) -> int:
+    """Serve until SIGTERM; the exit code. `phase_limits`: seconds, instead of the lease keeper's."""
     if len(sys.argv) > 1:
         # KServe parses argv when it is imported, and would take what it knows and pass over the rest.
         print("python -m inference_service takes no arguments, only settings", file=sys.stderr)  # noqa: T201
@@ -30,12 +32,13 @@ def main() -> int:
     # Idle OpenMP threads would spin otherwise, on cores that others need. Read when torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+    from inference_service.lease_keeper import PHASE_LIMITS
     from inference_service.pipeline import DeviceLost
     from inference_service.server import PredictorServer  # imports kserve: after argv and the logs
 
     log = structlog.get_logger(__name__)
     try:
-        server = PredictorServer(settings)
+        server = PredictorServer(settings, phase_limits or PHASE_LIMITS)
     except MochiError as error:
         log.error("cannot_start", reason=str(error))
         return 1

@@ -6,6 +6,7 @@ clip are nothing to a benchmark, two thousand of the largest are a minute in whi
 
 A prompt with the words `lose the GPU at step 5` does what a broken GPU does, so that its consequences can be
 seen without one: the step fails in any work that began with the first step, and in none that was resumed.
+With `hang at step 5` that step never ends.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
+from typing import NoReturn
 
 import numpy as np
 
@@ -31,7 +33,7 @@ NO_MODEL = "none"
 _WIDTH, _HEIGHT, _FRAMES = 64, 64, 7  # of the default clip
 _STEP_SECONDS = 0.001  # of the default clip, and the least
 
-_LOSS = re.compile(r"lose the GPU at step (\d+)")
+_FAULT = re.compile(r"(lose the GPU|hang) at step (\d+)")
 
 _PROFILE = Profile(
     name=NO_MODEL,
@@ -66,8 +68,7 @@ class NullPipeline:
 
     def denoise(self, spec: VideoSpec, start: Latents | None, progress: Progress) -> Latents:
         """A nap a step; the latents are a chain of digests that begins with the seed. Raises DeviceLost."""
-        loss = _LOSS.search(spec.prompt) if start is None else None
-        lost_at = int(loss.group(1)) if loss else 0
+        fault = _FAULT.search(spec.prompt) if start is None else None
         size = spec.width * spec.height * spec.num_frames
         seconds = _STEP_SECONDS * max(1.0, size / (_WIDTH * _HEIGHT * _FRAMES))
         latents = start or _latents(0, str(spec.seed).encode())
@@ -75,8 +76,8 @@ class NullPipeline:
         progress.entered(Phase.DENOISING, latents.step)
         while latents.step < spec.num_inference_steps:
             self._nap(seconds)
-            if latents.step + 1 == lost_at:
-                raise DeviceLost(f"the prompt asks to lose the GPU at step {lost_at}")
+            if fault and latents.step + 1 == int(fault[2]):
+                self._break(fault)
             latents = _latents(latents.step + 1, latents.data)
             if not progress.stepped(latents.step, lambda now=latents: now):  # type: ignore[misc]  # mypy cannot infer it
                 break
@@ -86,6 +87,11 @@ class NullPipeline:
         """The first byte of the latents is the grey."""
         progress.entered(Phase.DECODING, spec.num_inference_steps)
         return np.full((spec.num_frames, spec.height, spec.width, 3), latents.data[0], np.uint8)
+
+    def _break(self, fault: re.Match[str]) -> NoReturn:
+        while fault[1] == "hang":
+            self._nap(1.0)
+        raise DeviceLost(f"the prompt asks to {fault[0]}")
 
 
 def _latents(step: int, before: bytes) -> Latents:

@@ -13,7 +13,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import FrameType
@@ -28,7 +28,7 @@ from eventing.publisher import HttpPublisher
 from inference_service.events import add_events_route
 from inference_service.job_files import JobFiles
 from inference_service.kserve_routes import add_kserve_rules
-from inference_service.lease_keeper import LeaseKeeper
+from inference_service.lease_keeper import PHASE_LIMITS, LeaseKeeper
 from inference_service.loading import load_pipeline
 from inference_service.model import MochiModel
 from inference_service.pace import check_budget
@@ -39,6 +39,7 @@ from inference_service.scratch import Scratch
 from inference_service.tools import Tools
 from inference_service.v2_requests import NamingDataPlane
 from jobs.errors import ConfigurationError, MochiError, StorageUnavailable, StoreUnavailable
+from jobs.job import Phase
 from jobs.settings import Settings
 from jobs.storage import S3VideoStorage
 from jobs.store import JobStore, Lease
@@ -57,7 +58,8 @@ log = structlog.get_logger(__name__)
 class PredictorServer(ModelServer):  # type: ignore[misc]  # kserve has no types
     """KServe's REST server with our model, our `/events` and our end."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, phase_limits: Mapping[Phase, float] = PHASE_LIMITS) -> None:
+        """`phase_limits`: seconds without progress after which a phase counts as stuck."""
         super().__init__(
             http_port=settings.port,
             workers=1,
@@ -67,7 +69,7 @@ class PredictorServer(ModelServer):  # type: ignore[misc]  # kserve has no types
             grace_period=settings.grace_seconds + _STOP_SECONDS + 1,
         )
         self.dataplane = NamingDataPlane(model_registry=self.registered_models)
-        self._settings = settings
+        self._settings, self._phase_limits = settings, phase_limits
         self._store = JobStore.connect(settings)
         self._storage = S3VideoStorage(settings)
         self._publisher = HttpPublisher(settings.k_sink) if settings.k_sink else None
@@ -138,7 +140,8 @@ class PredictorServer(ModelServer):  # type: ignore[misc]  # kserve has no types
             loop.call_soon_threadsafe(self._fail, DeviceLost(reason))
 
         def keep(lease: Lease, claimed_at: float) -> LeaseKeeper:
-            return LeaseKeeper(lease, lambda: JobStore.connect(settings), claimed_at, stuck=stuck)
+            limits = self._phase_limits
+            return LeaseKeeper(lease, lambda: JobStore.connect(settings), claimed_at, limits, stuck=stuck)
 
         return Tools(
             store=self._store,

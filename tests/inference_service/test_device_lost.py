@@ -1,4 +1,4 @@
-"""A broken GPU: no job fails for it, the process ends, and another goes on from the checkpoint."""
+"""A GPU that breaks or hangs: no job fails, the process ends, and another goes on from the checkpoint."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from jobs.job import Delivery, EventKind, Job, Status
 from jobs.settings import Settings
 from jobs.storage import VideoStorage
 from jobs.store import JobStore, NewJob
-from tests.inference_service.rig import Rig, Scripted
+from tests.inference_service.rig import Rig, Scripted, until
 from tests.inference_service.support import SPEC, Proxy
 from tests.inference_service.support import job as make_job
 from tests.inference_service.test_server import PREDICT, READY, environ, free_port, running
@@ -151,10 +151,10 @@ async def test_a_synchronous_call_of_the_process_is_answered_before_it_ends(
     assert job.status is Status.PROCESSING
 
 
-async def submit(store: JobStore) -> Job:
+async def submit(store: JobStore, prompt: str) -> Job:
     long = replace(
         SPEC,
-        prompt="lose the GPU at step 100",
+        prompt=prompt,
         width=128,
         height=128,
         num_frames=61,
@@ -180,7 +180,7 @@ async def test_the_process_ends_and_the_next_one_finishes_the_job(
     more = {"MODEL_NAME": "none", "MOCHI_CHECKPOINT_SECONDS": "1"}
     async with running(environ(settings, tmp_path / "a", free_port()) | more, log) as server:
         await server.answers(READY, 200)
-        job = await submit(store)
+        job = await submit(store, "lose the GPU at step 100")
         answer = await post(server.client, job.id, "requested", job.delivery)
         assert answer.headers["ce-type"] == f"{TYPE_PREFIX}continued"
         async with asyncio.timeout(60):
@@ -194,6 +194,49 @@ async def test_the_process_ends_and_the_next_one_finishes_the_job(
     async with running(environ(settings, tmp_path / "b", free_port()) | more, log) as server:
         await server.answers(READY, 200)
         answer = await post(server.client, job.id, "continued", delivery)
+        assert answer.headers["ce-type"] == f"{TYPE_PREFIX}completed"
+        metrics = (await server.client.get("/metrics")).text
+        assert "mochi_resumed_steps_total 0.0" not in metrics
+
+
+#: The process, to which a step of more than three seconds is one that hangs.
+HASTY = """
+import sys
+from inference_service.__main__ import main
+from inference_service.lease_keeper import PHASE_LIMITS
+from jobs.job import Phase
+sys.exit(main({**PHASE_LIMITS, Phase.DENOISING: 3.0}))
+"""
+
+
+@pytest.mark.timeout(240)
+async def test_a_step_that_hangs_ends_the_process_and_the_next_one_finishes_the_job(
+    settings: Settings, store: JobStore, storage: VideoStorage, tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    more = {"MODEL_NAME": "none", "MOCHI_CHECKPOINT_SECONDS": "1", "MOCHI_LEASE_SECONDS": "2"}
+    async with running(environ(settings, tmp_path / "a", free_port()) | more, log, "-c", HASTY) as server:
+        await server.answers(READY, 200)
+        job = await submit(store, "hang at step 100")
+        event = asyncio.create_task(post(server.client, job.id, "requested", job.delivery))
+        async with asyncio.timeout(60):
+            assert await server.process.wait() == 1
+        await asyncio.gather(event, return_exceptions=True)  # whatever it hears, the job is due
+    text = log.read_text("utf-8")
+    assert '"stuck"' in text
+    assert "denoising has made no progress for 3 s" in text
+    assert list(storage.list(f"checkpoints/{job.id}/")), "it has a checkpoint"
+
+    async def due() -> bool:
+        return job.id in await store.due()
+
+    await until(due)  # once the lease has run out
+    (delivery,) = await store.reap(job.id)
+    (lost,) = (await store.get(job.id)).attempts
+    assert lost.ended == "lost"
+    async with running(environ(settings, tmp_path / "b", free_port()) | more, log) as server:
+        await server.answers(READY, 200)
+        answer = await post(server.client, job.id, delivery.kind, delivery.delivery)
         assert answer.headers["ce-type"] == f"{TYPE_PREFIX}completed"
         metrics = (await server.client.get("/metrics")).text
         assert "mochi_resumed_steps_total 0.0" not in metrics

@@ -75,10 +75,11 @@ class Server:
         return await self.client.post("/events", headers=headers, json={"job_id": job.id})
 
 
-async def start(environ: dict[str, str], log: IO[bytes]) -> Process:
+async def start(environ: dict[str, str], log: IO[bytes], *program: str) -> Process:
+    program = program or ("-m", "inference_service")
     inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
     return await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "inference_service", env=inherited | environ, stdout=log, stderr=log
+        sys.executable, *program, env=inherited | environ, stdout=log, stderr=log
     )
 
 
@@ -97,14 +98,17 @@ def environ(settings: Settings, scratch: Path, port: int) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def running(environ: dict[str, str], log: Path) -> AsyncIterator[Server]:
+async def running(environ: dict[str, str], log: Path, *program: str) -> AsyncIterator[Server]:
+    """`program`: what Python is to run, where it is not `-m inference_service`."""
     with log.open("wb") as output:
-        process = await start(environ, output)
-    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{environ['PORT']}", timeout=60) as client:
-        yield Server(process, client, log)
-    if process.returncode is None:
-        process.kill()
-        await process.wait()
+        process = await start(environ, output, *program)
+    try:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{environ['PORT']}", timeout=60) as client:
+            yield Server(process, client, log)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
 
 
 @pytest.fixture
