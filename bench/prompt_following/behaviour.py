@@ -20,12 +20,12 @@ from bench.table import Row
 __all__ = [
     "ODD_PROMPTS",
     "Finding",
-    "chance",
-    "guidance_counts",
+    "guidance_matters",
     "long_prompt",
     "odd_prompts",
     "plausible",
-    "seeds_count",
+    "seeds_matter",
+    "sign_test",
 ]
 
 #: Prompts that say nothing the model knows, by what is odd about them.
@@ -45,7 +45,7 @@ _SEEDS = 4  # to compare seeds
 _ODD_SEEDS = 10  # for each odd prompt and the long one
 _PLAUSIBLE = 0.9  # the share of odd prompts' clips that are to be like the others
 _FOLLOWED = 0.75  # the share of the long prompt's clips that are to be as it says
-_CHANCE = 0.05  # how probable a difference may be where there is none
+_SIGNIFICANCE = 0.05  # the highest p-value that is not put down to chance
 _DIFFERENT = 0.5  # of 255, on average over a clip, most of which is its background
 _COLOURLESS = ("white", "grey", "black")
 
@@ -88,7 +88,7 @@ def long_prompt(maker: Maker) -> Finding:
     return Finding(row, score.share >= _FOLLOWED)
 
 
-def seeds_count(maker: Maker, cases: Sequence[Case]) -> Iterator[Finding]:
+def seeds_matter(maker: Maker, cases: Sequence[Case]) -> Iterator[Finding]:
     """The same seed gives the same bytes; other seeds give other clips."""
     asked = [(case.prompt, case.seed) for case in cases]
     same = [
@@ -106,7 +106,7 @@ def seeds_count(maker: Maker, cases: Sequence[Case]) -> Iterator[Finding]:
     yield Finding(row, min(apart) >= _DIFFERENT)
 
 
-def guidance_counts(
+def guidance_matters(
     maker: Maker,
     cases: Sequence[Case],
     usual: Sequence[bool],
@@ -119,15 +119,15 @@ def guidance_counts(
     """
     report = run(maker, cases, guidance_scale=1.0, **options)
     pairs = list(zip(usual, report.all_right, strict=True))
-    p = chance(pairs.count((True, False)), pairs.count((False, True)))
-    aim = f"< {sum(usual)}, the default's, and p <= {_CHANCE:g}"
-    return Finding(Row("guidance 1", "right, all of it", f"{report.whole}, p = {p:.2g}", aim), p <= _CHANCE)
+    p = sign_test(pairs.count((True, False)), pairs.count((False, True)))
+    aim = f"< {sum(usual)}, the default's, and p <= {_SIGNIFICANCE:g}"
+    return Finding(Row("guidance 1", "right, all of it", f"{report.whole}, p = {p:.2g}", aim), p <= _SIGNIFICANCE)
 
 
-def chance(better: int, worse: int) -> float:
-    """The exact sign test: how probable it is that so many of the differing pairs, or more, are better.
+def sign_test(better: int, worse: int) -> float:
+    """The p-value of the exact one-sided sign test: so many of the differing pairs, or more, are better.
 
-    That is where each is as likely to be worse; where none differs, it is 1.
+    The null hypothesis: each is as likely to be worse. Where no pair differs, it is 1.
     """
     differ = better + worse
     return float(sum(comb(differ, k) for k in range(better, differ + 1)) / 2**differ)

@@ -13,7 +13,7 @@ __all__ = ["QUESTIONS", "Case", "draw", "draw_short", "read"]
 #: What a prompt may ask for.
 QUESTIONS = ("colour", "direction", "shape", "background", "size")
 
-#: The words that say so; any other name of a thing is its own word.
+#: Each answer, and the words of a prompt that ask for it.
 _WORDS = {
     "colour": {"purple": "purple violet"}
     | {name: name for name in ("red", "orange", "yellow", "green", "cyan", "blue", "pink")},

@@ -2,7 +2,7 @@
 
 Without options: 400 clips of combinations that the model was never trained on, with random seeds, through
 the pipeline as the server runs it; then short prompts, seeds, guidance, a long prompt and odd ones. The exit
-code is 1 where an aim is missed. `--sweep` scores numbers of steps and guidances instead, on combinations of
+code is 1 where an aim is missed; fewer than five clips cannot show that guidance matters. `--sweep` scores numbers of steps and guidances instead, on combinations of
 the training, so that what it is to choose is not chosen on the clips that are reported. `--strip FILE` draws
 the README's picture.
 """
@@ -20,13 +20,14 @@ from pathlib import Path
 
 from bench.prompt_following import behaviour
 from bench.prompt_following.cases import Case, draw, draw_short
-from bench.prompt_following.generator import Clip, Maker, load
+from bench.prompt_following.generator import Clip, Maker, check, load
 from bench.prompt_following.judge import Seen
 from bench.prompt_following.scoring import Report, run
 from bench.prompt_following.strip import STRIP, write_strip
 from bench.prompt_following.sweep import GUIDANCES, STEPS, sweep
 from bench.prompt_following.workers import Workers
 from bench.table import Row, show
+from jobs.errors import InvalidRequest
 
 __all__ = ["main"]
 
@@ -36,7 +37,7 @@ _REPEATED = 3  # clips that are made twice
 
 def main(arguments: Sequence[str], load: Callable[[Path | None, Path, int], Maker] = load) -> int:
     """The exit code: 0, or 1 where an aim is missed. `load` reads a folder's model, or the built-in one."""
-    asked = _parser().parse_args(arguments)
+    asked = _read(arguments)
     with ExitStack() as ending:
         scratch = Path(ending.enter_context(tempfile.TemporaryDirectory()))
         maker: Maker
@@ -82,8 +83,8 @@ def _rows(maker: Maker, asked: argparse.Namespace, good: list[bool]) -> Iterator
 def _findings(
     maker: Maker, cases: Sequence[Case], report: Report, sized: dict[str, int]
 ) -> Iterator[behaviour.Finding]:
-    yield from behaviour.seeds_count(maker, cases[:_REPEATED])
-    yield behaviour.guidance_counts(maker, cases, report.all_right, **sized)
+    yield from behaviour.seeds_matter(maker, cases[:_REPEATED])
+    yield behaviour.guidance_matters(maker, cases, report.all_right, **sized)
     yield behaviour.long_prompt(maker)
     yield from behaviour.odd_prompts(maker)
 
@@ -107,6 +108,20 @@ def _keeper(folder: Path | None) -> Callable[[Case, Seen, Clip], None]:
     return keep
 
 
+def _read(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = _parser()
+    asked = parser.parse_args(arguments)
+    try:
+        check(**_sized(asked))
+        for steps in asked.steps:
+            check(num_inference_steps=steps)
+        for guidance in asked.guidances:
+            check(guidance_scale=guidance)
+    except InvalidRequest as error:
+        parser.error(str(error))
+    return asked
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m bench prompt_following",
@@ -119,15 +134,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--clips", type=_positive, default=400, help="how many (400)")
     parser.add_argument("--processes", type=_positive, default=1, help="that make clips at once (1)")
     parser.add_argument("--seed", type=int, default=0, help="of the drawing of prompts and seeds (0)")
-    which = parser.add_mutually_exclusive_group()
-    which.add_argument("--held-out", action="store_true", default=True, help="never trained on (the default)")
-    which.add_argument("--training", dest="held_out", action="store_false", help="trained on")
-    parser.add_argument("--size", type=_positive, help="width and height of the clips that are scored")
-    parser.add_argument("--frames", type=_frames, help="of the clips that are scored: 6k+1 (the profile's)")
-    parser.add_argument("--score-only", action="store_true", help="leave out seeds, guidance and odd prompts")
+    parser.add_argument(
+        "--training", dest="held_out", action="store_false", help="score combinations that it was trained on"
+    )
+    parser.add_argument("--size", type=int, help="width and height of the clips that are scored")
+    parser.add_argument("--frames", type=int, help="of the clips that are scored: 6k+1 (the profile's)")
+    parser.add_argument("--score-only", action="store_true", help="no short prompts, and nothing after them")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="draw the wrong clips here")
     parser.add_argument("--sweep", action="store_true", help="score each number of steps with each guidance")
-    parser.add_argument("--steps", type=_positive, nargs="+", default=STEPS, help="of the sweep")
+    parser.add_argument("--steps", type=int, nargs="+", default=STEPS, help="of the sweep")
     parser.add_argument("--guidances", type=float, nargs="+", default=GUIDANCES, help="of the sweep")
     parser.add_argument("--strip", type=Path, metavar="FILE", help="draw some frames of three prompts (PNG)")
     return parser
@@ -137,11 +152,4 @@ def _positive(text: str) -> int:
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"{value} is less than 1")
-    return value
-
-
-def _frames(text: str) -> int:
-    value = _positive(text)
-    if value < 7 or value % 6 != 1:
-        raise argparse.ArgumentTypeError(f"{value} is not 6k+1 from 7 on")
     return value

@@ -11,10 +11,11 @@ from typing import Any, Protocol
 from inference_service.loading import load_pipeline, usable_cores
 from inference_service.pipeline import Frames, Latents, VideoPipeline
 from jobs.job import Phase
+from jobs.profile import shipped_profile
 from jobs.request import parse_request, resolve
 from jobs.settings import DEFAULT_MODEL, Settings
 
-__all__ = ["Clip", "Generator", "Maker", "load", "threads"]
+__all__ = ["Clip", "Generator", "Maker", "check", "load", "threads"]
 
 _QUEUE = "bench"
 _THREADS = 2  # what a clip is to be fast enough with
@@ -74,6 +75,13 @@ class Generator:
         """A clip of each prompt and seed, in their order, each made when it is wanted. Raises as `make`."""
         for prompt, seed in asked:
             yield self.make(prompt, seed, **options)
+
+
+def check(**options: Any) -> None:  # noqa: ANN401  # a request's own fields
+    """Raise InvalidRequest where the door would refuse these fields: before any model is loaded."""
+    profile = shipped_profile(DEFAULT_MODEL)
+    assert profile is not None, "the built-in model has one"
+    parse_request({"prompt": ".", **options}, profile, [_QUEUE])
 
 
 def load(folder: Path | None, scratch: Path, processes: int = 1) -> Generator:

@@ -10,7 +10,7 @@ import numpy as np
 
 from bench.prompt_following.colours import colour_of, lightness_of
 from bench.prompt_following.masks import Floats, Labels, Mask, Video, backgrounds_of, components, difference
-from bench.prompt_following.motion import direction_of, middles
+from bench.prompt_following.motion import centroids, direction_of
 from bench.prompt_following.shapes import shapes_of
 
 __all__ = ["Seen", "judge", "most"]
@@ -84,7 +84,7 @@ def judge(video: Video, shown: float = 1.0) -> Seen:
     area = float(np.median(cover.sum(axis=(1, 2)))) / side**2
     return Seen(
         colour=most([colour_of(rgb) for rgb in inks]),
-        direction=direction_of(middles(labels, largest), side, shown),
+        direction=direction_of(centroids(labels, largest), side, shown),
         shape=most(shapes_of(cover)),
         background=background,
         objects=_usual(counts, labels),
@@ -144,13 +144,13 @@ def _cover(video: Video, ground: Floats, ink: Floats, inside: Mask) -> Floats:
     """How much of each pixel the thing covers, 0 to 1: its place between the colours of both."""
     axis = ink - ground
     cover = ((video - ground) @ axis / max(float(axis @ axis), 1.0)).clip(0, 1)
-    return np.asarray(cover * _grown(inside), np.float32)
+    return np.asarray(cover * _dilated(inside), np.float32)
 
 
-def _grown(mask: Mask) -> Mask:
+def _dilated(mask: Mask) -> Mask:
     """The mask and its neighbours: an edge's pixels differ little, and are part of the thing."""
     padded = np.pad(mask, ((0, 0), (1, 1), (1, 1)))
-    grown = padded.copy()
+    dilated = padded.copy()
     for axis in (1, 2):
-        grown |= np.roll(padded, 1, axis) | np.roll(padded, -1, axis)
-    return grown[:, 1:-1, 1:-1]
+        dilated |= np.roll(padded, 1, axis) | np.roll(padded, -1, axis)
+    return dilated[:, 1:-1, 1:-1]

@@ -1,4 +1,4 @@
-"""Which way something went, from where its middle was in each frame. Knows no pixels' colours."""
+"""Which way something went, from its centroid in each frame. Knows no pixels' colours."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import numpy as np
 
 from bench.prompt_following.masks import Floats, Labels
 
-__all__ = ["direction_of", "middles"]
+__all__ = ["centroids", "direction_of"]
 
-#: A thing whose middle stays within this share of the frame's shorter side does not move, and one that moves
+#: A thing whose centroid stays within this share of the frame's shorter side does not move, and one that moves
 #: goes at least so far: a third of the training's way. Both are those of a whole clip.
 _STILL = 0.05
 _MOVES = 0.12
@@ -22,8 +22,8 @@ _FORWARD = 0.8
 _BACK = 0.2
 
 
-def middles(labels: Labels, kept: Labels) -> Floats:
-    """The middle (x, y) in pixels of each frame's part that has the label in `kept`; NaN without one."""
+def centroids(labels: Labels, kept: Labels) -> Floats:
+    """The centroid (x, y) in pixels of each frame's part that has the label in `kept`; NaN without one."""
     inside = (labels == kept[:, None, None]) & (labels > 0)
     _, height, width = labels.shape
     weight = inside.sum(axis=(1, 2)).astype(np.float32)

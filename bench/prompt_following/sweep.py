@@ -13,7 +13,7 @@ from bench.table import Row
 __all__ = ["GUIDANCES", "STEPS", "sweep"]
 
 STEPS = (8, 12, 16, 20, 24, 32)
-GUIDANCES = (1.0, 2.0, 3.5, 5.0)
+GUIDANCES = (1.0, 1.5, 2.0, 3.5, 5.0)
 
 
 def sweep(
