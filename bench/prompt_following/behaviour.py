@@ -121,7 +121,8 @@ def guidance_matters(
     pairs = list(zip(usual, report.all_right, strict=True))
     p = sign_test(pairs.count((True, False)), pairs.count((False, True)))
     aim = f"< {sum(usual)}, the default's, and p <= {_SIGNIFICANCE:g}"
-    return Finding(Row("guidance 1", "right, all of it", f"{report.whole}, p = {p:.2g}", aim), p <= _SIGNIFICANCE)
+    row = Row("guidance 1", "right, all of it", f"{report.whole}, p = {p:.2g}", aim)
+    return Finding(row, p <= _SIGNIFICANCE)
 
 
 def sign_test(better: int, worse: int) -> float:

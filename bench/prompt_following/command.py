@@ -2,9 +2,9 @@
 
 Without options: 400 clips of combinations that the model was never trained on, with random seeds, through
 the pipeline as the server runs it; then short prompts, seeds, guidance, a long prompt and odd ones. The exit
-code is 1 where an aim is missed; fewer than five clips cannot show that guidance matters. `--sweep` scores numbers of steps and guidances instead, on combinations of
-the training, so that what it is to choose is not chosen on the clips that are reported. `--strip FILE` draws
-the README's picture.
+code is 1 where an aim is missed; fewer than five clips cannot show that guidance matters. `--sweep` scores
+numbers of steps and guidances instead, on combinations of the training, so that what it is to choose is not
+chosen on the clips that are reported. `--strip FILE` draws the README's picture.
 """
 
 from __future__ import annotations

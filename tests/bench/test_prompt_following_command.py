@@ -13,6 +13,7 @@ from bench.prompt_following.cases import draw, read
 from bench.prompt_following.command import main
 from bench.prompt_following.generator import Generator
 from bench.prompt_following.masks import Video
+from bench.prompt_following.sweep import GUIDANCES, STEPS
 from inference_service.pipeline import Frames, Latents, Progress
 from jobs.profile import Profile, shipped_profile
 from jobs.request import VideoSpec
@@ -115,22 +116,39 @@ def test_a_model_that_does_not_fails_and_the_table_says_where(
     assert "combinations of the training" in row
 
 
+#: How the rows of eight clips begin where all is well.
+WELL = {
+    "the same seed": "| the same seed | the same bytes | 3/3 ",
+    "guidance": "| guidance 1 | right, all of it | 0/8 ",
+    "odd prompts": "| odd prompts | plausible | 60/60 ",
+    "a long prompt": "| 2,000 characters | right, all of it | 10/10 ",
+    "short prompts": "| background | right, short prompts, held out | 2/2 ",
+}
+
+
 @pytest.mark.parametrize(
-    "change",
+    ("change", "wrong"),
     [
-        pytest.param(lambda video, _: video, id="guidance counts for nothing"),
+        pytest.param(lambda video, _: video, "guidance", id="guidance matters not at all"),
+        pytest.param(only_the_first, "guidance", id="guidance matters by chance"),
         pytest.param(
-            lambda video, spec: follow_less_without_guidance(Drifting.next(video), spec), id="not the same"
+            lambda video, spec: follow_less_without_guidance(Drifting.next(video), spec),
+            "the same seed",
+            id="not the same",
         ),
-        pytest.param(only_the_first, id="guidance counts by chance"),
-        pytest.param(no_empty_prompt, id="no empty prompt"),
-        pytest.param(no_long_prompt, id="no long prompt"),
-        pytest.param(no_background_for_a_short_prompt, id="no background for a short prompt"),
+        pytest.param(no_empty_prompt, "odd prompts", id="no empty prompt"),
+        pytest.param(no_long_prompt, "a long prompt", id="no long prompt"),
+        pytest.param(
+            no_background_for_a_short_prompt, "short prompts", id="no background for a short prompt"
+        ),
     ],
 )
-def test_what_else_is_wrong_fails(change: Change, capsys: pytest.CaptureFixture[str]) -> None:
-    code, _ = command("--clips 8", change, capsys)
+def test_what_else_is_wrong_fails_and_nothing_else_does(
+    change: Change, wrong: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, table = command("--clips 8", change, capsys)
     assert code == 1
+    assert [what for what, row in WELL.items() if row not in table] == [wrong], table
 
 
 class Drifting:
@@ -149,10 +167,11 @@ class Drifting:
 def test_the_wrong_clips_are_kept_for_people_to_see(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command(f"--clips 3 --score-only --keep {tmp_path}", lambda video, _: video[::-1], capsys)
-    kept = list(tmp_path.iterdir())
-    assert kept
-    assert {file.suffix for file in kept} == {".png"}
+    command(f"--clips 8 --score-only --keep {tmp_path}", lambda video, _: video[::-1], capsys)
+    moving = [case for case in draw(8, 0, held_out=True) if case.direction != "still"]
+    assert 0 < len(moving) < 8
+    kept = list(tmp_path.glob("*.png"))
+    assert {int(file.stem.rpartition("-")[2]) for file in kept} == {case.seed for case in moving}
 
 
 def painter(*_: object) -> Generator:
@@ -168,11 +187,41 @@ def test_several_processes_say_the_same_as_one(capsys: pytest.CaptureFixture[str
     assert rows("--clips 4 --processes 2") == rows("--clips 4")
 
 
-def test_a_sweep_scores_every_pair(capsys: pytest.CaptureFixture[str]) -> None:
-    code, table = command(
-        "--clips 2 --size 48 --sweep --steps 8 16 --guidances 1 3.5", follow_less_without_guidance, capsys
+def test_a_request_is_filled_from_the_profile() -> None:
+    asked: list[VideoSpec] = []
+
+    def recorded(video: Video, spec: VideoSpec) -> Video:
+        asked.append(spec)
+        return video
+
+    painter = Painter(recorded)
+    Generator(painter).make("a red circle moving right", 7)
+    (spec,) = asked
+    assert (spec.seed, spec.num_inference_steps, spec.guidance_scale, spec.width, spec.num_frames) == (
+        7,
+        painter.profile.num_inference_steps.default,
+        painter.profile.guidance_scale.default,
+        painter.profile.width.default,
+        painter.profile.num_frames.default,
     )
+
+
+def test_a_sweep_may_choose_the_profiles_defaults() -> None:
+    profile = Painter().profile
+    assert profile.num_inference_steps.default in STEPS
+    assert profile.guidance_scale.default in GUIDANCES
+
+
+def test_a_sweep_scores_every_pair(capsys: pytest.CaptureFixture[str]) -> None:
+    made: set[tuple[int, float, int]] = set()
+
+    def recorded(video: Video, spec: VideoSpec) -> Video:
+        made.add((spec.num_inference_steps, spec.guidance_scale, spec.width))
+        return video
+
+    code, table = command("--clips 2 --size 48 --sweep --steps 8 16 --guidances 1 3.5", recorded, capsys)
     assert code == 0
+    assert made == {(8, 1, 48), (8, 3.5, 48), (16, 1, 48), (16, 3.5, 48)}
     rows = [line.split("|")[1].strip() for line in table.splitlines()[2:]]
     assert rows == [
         "8 steps, guidance 1",
@@ -235,17 +284,23 @@ def test_the_strip_shows_six_frames_of_three_prompts(
         assert image.size == (6 * 132 - 4, 3 * 132 - 4)
 
 
+def no_model(*_: object) -> Generator:
+    raise AssertionError("a model is loaded for nothing")
+
+
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
         ("--clips 0", "0 is less than 1"),
-        ("--frames 60", "60 is not 6k+1 from 7 on"),
-        ("--frames 1", "1 is not 6k+1 from 7 on"),
+        ("--frames 60", "num_frames: 60 is not allowed"),
+        ("--size 40", "width: 40 is not allowed"),
+        ("--sweep --steps 24 1", "num_inference_steps: 1 is not allowed"),
+        ("--sweep --guidances 0.5", "guidance_scale: 0.5 is not allowed"),
     ],
 )
 def test_numbers_that_cannot_be_are_refused(
     arguments: str, why: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit):
-        main(arguments.split())
+        main(arguments.split(), load=no_model)
     assert why in capsys.readouterr().err

@@ -18,7 +18,7 @@ def generator(tmp_path_factory: pytest.TempPathFactory) -> Generator:
     return load(None, tmp_path_factory.mktemp("scratch"), processes=2)
 
 
-def test_a_request_is_filled_from_the_profile_and_has_its_seed(generator: Generator) -> None:
+def test_a_clip_is_that_of_its_seed(generator: Generator) -> None:
     one, again, other = (
         clip.frames
         for clip in generator.clips([("a red circle", 1), ("a red circle", 1), ("a red circle", 2)], **SMALL)

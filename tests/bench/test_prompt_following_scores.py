@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.prompt_following.behaviour import chance, plausible
+from bench.prompt_following.behaviour import plausible, sign_test
 from bench.prompt_following.cases import QUESTIONS, Case, draw, draw_short, read
 from bench.prompt_following.judge import Seen
 from bench.prompt_following.scores import Score, wilson
@@ -51,7 +51,9 @@ def test_a_prompt_is_read_as_it_was_written() -> None:
             said = getattr(case, question)
             assert said in (getattr(meant, question), None), case
             left_open[question] += said is None
-    assert left_open["colour"] < 300 < left_open["background"] < 2700
+    # As often as the words leave them open, and no word of a question is read as none.
+    assert all(120 < left_open[question] < 180 for question in ("colour", "direction", "shape"))
+    assert all(1400 < left_open[question] < 1600 for question in ("background", "size"))
 
 
 def test_the_plain_sentence_names_everything() -> None:
@@ -107,7 +109,7 @@ def test_a_background_that_the_prompt_leaves_open_is_any_that_is_clear() -> None
     ("better", "worse", "p"), [(0, 0, 1.0), (1, 0, 0.5), (4, 0, 1 / 16), (5, 0, 1 / 32), (8, 1, 10 / 512)]
 )
 def test_few_pairs_that_differ_may_be_chance(better: int, worse: int, p: float) -> None:
-    assert chance(better, worse) == p
+    assert sign_test(better, worse) == p
 
 
 @pytest.mark.parametrize(
