@@ -8,8 +8,8 @@ from bench.prompt_following.masks import Floats, Labels
 
 __all__ = ["centroids", "direction_of"]
 
-#: A thing whose centroid stays within this share of the frame's shorter side does not move, and one that moves
-#: goes at least so far: a third of the training's way. Both are those of a whole clip.
+#: A thing whose centroid stays within this share of the frame's shorter side does not move, and one that
+#: moves goes at least so far: a third of the training's way. Both are those of a whole clip.
 _STILL = 0.05
 _MOVES = 0.12
 

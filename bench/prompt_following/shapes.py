@@ -95,7 +95,8 @@ def _series(radii: list[float]) -> Floats:
     return np.asarray(np.abs(np.fft.rfft(curve))[1 : _TERMS + 1] / curve.sum(), np.float32)
 
 
-#: The distances of the corners of each shape. Stars have inner corners of any depth: a pentagram's are at 0.38.
+#: The distances of the corners of each shape. A star's inner corners may have any depth: a pentagram's are
+#: at 0.38.
 _CORNERS = {
     "circle": [1.0] * 60,
     "triangle": [1.0] * 3,
