@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import signal
 import subprocess
 import sys
@@ -13,15 +15,16 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from safetensors.torch import load_file
 
 from inference_service.mochi_loading import load_mochi
 from tests.inference_service.support import SPEC, generate
 from training.__main__ import main
-from training.clips import HELD_OUT, SHAPES, Combination, draw_clip, prompt_for
+from training.clips import HELD_OUT, SHAPES, Combination, draw_clip, prompt_for, render
 from training.denoiser import fit_for_training, new_transformer, shares
-from training.latents import cached_clip
+from training.latents import Cache, cached_clip
 from training.loop import keep_to
-from training.vae import VaeTask
+from training.vae import VaeTask, new_vae, to_tensor
 from training.words import new_text_encoder, new_tokenizer, spell_alike
 
 CARD = Path(__file__).parents[2] / "training" / "MODEL_CARD.md"
@@ -54,13 +57,36 @@ def test_the_model_is_loaded_as_any_mochi(uninterrupted: Path) -> None:
     assert (made / "README.md").read_text("utf-8").startswith("---\nlicense: apache-2.0\n")
 
 
+def test_a_latent_of_the_cache_is_that_of_its_clip_as_the_model_normalises_it(uninterrupted: Path) -> None:
+    cache = Cache(uninterrupted, 6, 1)
+    made, vae = uninterrupted / "tiny-mochi" / "vae", new_vae(0)
+    vae.load_state_dict(load_file(made / "diffusion_pytorch_model.safetensors"))
+    config = json.loads((made / "config.json").read_text("utf-8"))
+    mean, std = (
+        np.array(config[name], np.float32).reshape(12, 1, 1, 1) for name in ("latents_mean", "latents_std")
+    )
+    with torch.no_grad():
+        again = [
+            vae.encode(to_tensor(render(clip)[None])).latent_dist.mean[0].numpy() for clip in cache.clips
+        ]
+    squares = np.array(
+        [[np.square((one - mean) / std - other).mean() for other in cache.latents] for one in again]
+    )
+    assert squares.argmin(axis=1).tolist() == [0, 1, 2, 3, 4, 5]
+    assert squares.diagonal().max() < 0.05  # the model's weights are float16
+    axes = (0, 2, 3, 4)
+    assert cache.latents.mean(axes) == pytest.approx(np.zeros(12), abs=1e-3)
+    assert cache.latents.std(axes) == pytest.approx(np.ones(12), abs=1e-3)
+
+
 @pytest.mark.timeout(300)  # three starts of torch, on a machine that may have other work
 def test_killed_twice_and_started_again_it_makes_the_same_model(uninterrupted: Path, tmp_path: Path) -> None:
-    for checkpoint in ("vae.pt", "denoiser.pt"):
+    log = tmp_path / "log.txt"
+    for begun in ("vae/whole: ", "denoiser/all: "):  # phases that are not the first of their stage
         process = subprocess.Popen([sys.executable, "-m", "training", *arguments(tmp_path)])
         try:
             deadline = time.monotonic() + 100
-            while not (tmp_path / checkpoint).exists():
+            while not (log.exists() and begun in log.read_text("utf-8")):
                 assert process.poll() is None
                 assert time.monotonic() < deadline
                 time.sleep(0.01)
@@ -69,6 +95,9 @@ def test_killed_twice_and_started_again_it_makes_the_same_model(uninterrupted: P
             process.wait()
     assert not (tmp_path / "tiny-mochi").exists()
     main(arguments(tmp_path))
+    again = re.findall(r"(\w+): going on at step (\d+)", log.read_text("utf-8"))
+    assert {task for task, _ in again} == {"vae", "denoiser"}
+    assert all(int(step) > 0 for _, step in again)
     assert weights(tmp_path) == weights(uninterrupted)
 
 
