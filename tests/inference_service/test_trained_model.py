@@ -38,6 +38,15 @@ def test_it_is_a_small_folder_of_safetensors_with_its_card() -> None:
     assert (TRAINED / "README.md").read_bytes() == (ROOT / "training" / "MODEL_CARD.md").read_bytes()
 
 
+def test_the_scores_of_its_card_are_those_of_what_is_served() -> None:
+    profile = shipped_profile(DEFAULT_MODEL)
+    assert profile is not None
+    steps, guidance = profile.num_inference_steps.default, profile.guidance_scale.default
+    card = " ".join((TRAINED / "README.md").read_text("utf-8").split())
+    assert f"{profile.num_frames.default} frames, {steps} steps, guidance {guidance:g}, in float32" in card
+    assert f"{profile.num_frames.min} to {profile.num_frames.max} frames (6k + 1)" in card
+
+
 def test_a_seed_is_one_clip_and_another_seed_another() -> None:
     pipeline = load_mochi(TRAINED, DEFAULT_MODEL)
     assert pipeline.profile == shipped_profile(DEFAULT_MODEL)
