@@ -136,6 +136,16 @@ def test_frames_that_change_places_nearby_are_noticed(order: list[int]) -> None:
     assert judge(video[order]).direction == "unclear"
 
 
+@pytest.mark.parametrize("at", [1, 20, 30, 60])
+def test_what_stands_and_jumps_does_not_move(at: int) -> None:
+    first, last = render(MOVING)[[0, -1]]
+    assert judge(np.stack([first] * at + [last] * (61 - at))).direction == "unclear"
+
+
+def test_what_stutters_moves() -> None:
+    assert judge(np.repeat(render(MOVING)[::6], 6, axis=0)).direction == "right"
+
+
 def test_a_way_that_is_neither_short_nor_long_is_unclear() -> None:
     ways = {
         travel: judge(every_15th(replace(MOVING, travel=travel))).direction for travel in (2.0, 5.0, 12.0)
