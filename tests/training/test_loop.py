@@ -112,6 +112,18 @@ def test_the_number_of_steps_is_measured_once(tmp_path: Path) -> None:
     assert again.seen == []
 
 
+def test_more_minutes_are_more_steps(tmp_path: Path) -> None:
+    plans = []
+    for minutes in (1e-9, 60):  # a step takes far more than nothing, and far less than seven seconds
+        folder = tmp_path / str(minutes)
+        folder.mkdir()
+        with pytest.raises(Stopped):
+            train(Line(stop_at=7), folder, Budget(minutes, samples=False), seed=5)
+        plans.append(torch.load(folder / "line.pt", weights_only=True)["plan"])
+    assert plans[0] == {"small": 1}
+    assert plans[1]["small"] > 100
+
+
 def test_samples_are_of_the_averaged_weights_and_change_nothing(tmp_path: Path) -> None:
     plain, sampled = tmp_path / "plain", tmp_path / "sampled"
     plain.mkdir()
