@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from bench.prompt_following.behaviour import ODD_PROMPTS
+from bench.prompt_following.scores import wilson
 from inference_service.mochi_loading import load_mochi
 from inference_service.tiny_model import TRAINED, ModelParts, tiny_model_folder
 from jobs.profile import shipped_profile
@@ -45,6 +47,18 @@ def test_the_scores_of_its_card_are_those_of_what_is_served() -> None:
     card = " ".join((TRAINED / "README.md").read_text("utf-8").split())
     assert f"{profile.num_frames.default} frames, {steps} steps, guidance {guidance:g}, in float32" in card
     assert f"{profile.num_frames.min} to {profile.num_frames.max} frames (6k + 1)" in card
+
+
+def test_the_scores_of_its_card_have_their_intervals_and_are_those_of_the_readme() -> None:
+    card = (TRAINED / "README.md").read_text("utf-8")
+    readme = " ".join((ROOT / "README.md").read_text("utf-8").split())
+    rows = re.findall(r"\| (.+) \| (\d+) of (\d+)(?: each)? \| ([\d.]+) to ([\d.]+) % \|", card)
+    assert len(rows) >= 5
+    for what, right, of, *said in rows:
+        interval = [100 * end for end in wilson(int(right), int(of))]
+        assert [float(end) for end in said] == pytest.approx(interval, abs=0.051), what
+        if what in ("background", "exactly one object", "shape") and right != of:  # "all of them" otherwise
+            assert f" {int(right) / int(of):.1%}".replace("%", " %") in readme, what
 
 
 def test_a_seed_is_one_clip_and_another_seed_another() -> None:
