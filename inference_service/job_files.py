@@ -53,8 +53,11 @@ class JobFiles:
         try:
             self.write(job_id, name, content)
         except OSError as error:
-            event = "scratch_full" if is_full(error) else "scratch_unwritable"
-            log.warning(event, reason=error.strerror, consequence=otherwise)
+            log.warning(
+                "scratch_full" if is_full(error) else "scratch_unwritable",
+                reason=error.strerror,
+                consequence=otherwise,
+            )
             return False
         return True
 
