@@ -29,7 +29,7 @@ __all__ = ["Pipeline", "pipeline_of", "sample", "show", "write_model"]
 
 Pipeline: TypeAlias = Any  # a MochiPipeline
 
-_STEPS, _GUIDANCE = 24, 3.5  # of the samples; the profile's are chosen by score
+_STEPS, _GUIDANCE = 24, 1.5  # of the samples: those of the model's profile, which were chosen by score
 _PROMPTS = (
     "a large red circle moving left on a light background",
     "a small green square moving right on a light background",

@@ -124,7 +124,7 @@ def train(task: Task, folder: Path, budget: Budget, seed: int) -> None:
     """Train `task` to its end, going on from its checkpoint in `folder` where there is one.
 
     Raises FloatingPointError when the loss or its gradient is no number, with the weights as they were
-    before that step.
+    before that step; the next start draws the same batch and ends there, too.
     """
     state = _restored(task, folder)
     for index, phase in enumerate(task.phases):

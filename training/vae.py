@@ -21,7 +21,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
-from training.clips import BACKGROUNDS, HELD_OUT, Clip, Combination, draw_clip, render
+from training.clips import BACKGROUNDS, HELD_OUT, Clip, draw_clip, render
 from training.loop import Phase
 from training.muon import Muon
 
@@ -103,7 +103,7 @@ class VaeTask:
         clips, frames = self.drawn(phase, rng)
         pixels = [render(clip, frames) for clip in clips]
         if phase == "windows":
-            pixels = [_window(clip, video, rng) for clip, video in zip(clips, pixels, strict=True)]
+            pixels = [_crop(clip, video, rng) for clip, video in zip(clips, pixels, strict=True)]
         video = to_tensor(np.stack(pixels))
         moments = self.module.encoder(video)[0]
         mean, logvar = moments.chunk(2, dim=1)
@@ -118,7 +118,7 @@ class VaeTask:
     def report(self, folder: Path, step: int) -> str:
         """A strip of held-out clips beside their reconstructions; how near those are."""
         rng = np.random.default_rng(1)
-        clips = [draw_clip(rng, [Combination(*held)]) for held in HELD_OUT[:6]]
+        clips = [draw_clip(rng, [held]) for held in HELD_OUT[:6]]
         pixels = np.stack([render(clip) for clip in clips])
         again = np.stack([self._reconstructed(video) for video in pixels])
         pairs = zip(pixels, again, strict=True)
@@ -126,7 +126,7 @@ class VaeTask:
         Image.fromarray(np.concatenate(rows)).save(folder / f"vae-{step:06}.png")
         squares = (pixels.astype(np.float32) - again) ** 2
         near = squares[_near_shape(clips, to_tensor(pixels)).numpy()[:, 0] > 0]
-        return f"held out: {_decibels(squares):.1f} dB, near the shape {_decibels(near):.1f}"
+        return f"held out: {_psnr(squares):.1f} dB, near the shape {_psnr(near):.1f}"
 
     @torch.no_grad()
     def _reconstructed(self, video: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -135,11 +135,11 @@ class VaeTask:
         return video_again
 
 
-def _decibels(squares: NDArray[np.float32]) -> float:
+def _psnr(squares: NDArray[np.float32]) -> float:
     return float(10 * np.log10(255**2 / squares.mean()))
 
 
-def _window(clip: Clip, video: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+def _crop(clip: Clip, video: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
     """A square that holds most of the shape's beginning, at random within the frame."""
     ground = np.array(BACKGROUNDS[clip.background])
     rows, columns = np.nonzero((video[0] != ground).any(-1))
