@@ -11,6 +11,8 @@ from importlib import resources
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from jobs.request_rules import MAX_PROMPT
+
 __all__ = ["Estimate", "FloatRange", "IntRange", "Profile", "shipped_profile"]
 
 
@@ -81,6 +83,7 @@ class Profile(_Frozen):
     num_inference_steps: IntRange
     quality: Mapping[str, int] = Field(min_length=1)  # name → denoising steps
     guidance_scale: FloatRange
+    negative_prompt: str = Field(default="", max_length=MAX_PROMPT)  # of requests without one
     short_seconds: float = Field(
         ge=0
     )  # jobs estimated at most this long go to the first queue, others to the last

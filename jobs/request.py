@@ -63,7 +63,10 @@ class VideoRequest(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     prompt: str = Field(description=f"What the video shows: {PROMPT_RULE}.")
-    negative_prompt: str | None = Field(None, description="What it must not show; at most 2000 characters.")
+    negative_prompt: str | None = Field(
+        None,
+        description="What it must not show; at most 2000 characters. Absent: the model's own, mostly none.",
+    )
     width: int | None = Field(None, description="Pixels, a multiple of 16.")
     height: int | None = Field(None, description="Pixels, a multiple of 16.")
     num_frames: int | None = Field(None, description="6k+1; not together with duration_seconds.")
@@ -216,11 +219,11 @@ def resolve(request: VideoRequest, profile: Profile, queues: Sequence[str], seed
         steps = profile.quality[request.quality]
     else:
         steps = request.num_inference_steps or profile.num_inference_steps.default
-    guidance = request.guidance_scale
+    guidance, negative = request.guidance_scale, request.negative_prompt
     seconds = profile.estimate_seconds(width, height, num_frames, steps)
     return VideoSpec(
         prompt=request.prompt,
-        negative_prompt=request.negative_prompt or "",
+        negative_prompt=negative if negative is not None else profile.negative_prompt,
         width=width,
         height=height,
         num_frames=num_frames,

@@ -41,7 +41,9 @@ def submit(
     file: Annotated[
         str | None, typer.Option("--file", "-f", help="Read the prompt from a file; - is standard input.")
     ] = None,
-    negative_prompt: Annotated[str | None, typer.Option(help="What the video must not show.")] = None,
+    negative_prompt: Annotated[
+        str | None, typer.Option(help="What the video must not show; else the model's own.")
+    ] = None,
     width: Annotated[int | None, typer.Option(help="Pixels, a multiple of 16.")] = None,
     height: Annotated[int | None, typer.Option(help="Pixels, a multiple of 16.")] = None,
     num_frames: Annotated[int | None, typer.Option(help="6k+1; not with --duration.")] = None,

@@ -29,7 +29,7 @@ __all__ = ["Pipeline", "pipeline_of", "sample", "show", "write_model"]
 
 Pipeline: TypeAlias = Any  # a MochiPipeline
 
-_STEPS, _GUIDANCE = 24, 1.5  # of the samples: those of the model's profile, which were chosen by score
+_STEPS, _GUIDANCE, _NEGATIVE = 24, 2.0, "a shape"  # of the samples: the profile's, chosen by score
 _PROMPTS = (
     "a large red circle moving left on a light background",
     "a small green square moving right on a light background",
@@ -65,6 +65,7 @@ def sample(pipe: Pipeline, prompts: list[str], seed: int, frames: int = 61) -> N
     pipe.set_progress_bar_config(disable=True)
     videos = pipe(
         prompts,
+        negative_prompt=[_NEGATIVE] * len(prompts),
         height=64,
         width=64,
         num_frames=frames,

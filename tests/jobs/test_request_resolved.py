@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from jobs.errors import InvalidRequest
 from jobs.request import MAX_SEED, draw_seed, resolve
-from tests.jobs.request_support import MOCHI, PROMPT, QUEUES, asked, parse, wrong
+from tests.jobs.request_support import MOCHI, PROMPT, QUEUES, TINY, asked, parse, wrong
 
 # Deadlines
 
@@ -72,6 +72,13 @@ def test_defaults_are_those_of_the_profile() -> None:
     assert (spec.num_inference_steps, spec.guidance_scale, spec.seed) == (64, 4.5, 42)
     assert (spec.negative_prompt, spec.deadline) == ("", None)
     assert spec.queue == "long-high"
+
+
+def test_a_model_may_have_a_negative_prompt_of_its_own() -> None:
+    assert resolve(parse(PROMPT, TINY), TINY, QUEUES, 42).negative_prompt == "a shape"
+    for asked_for in ("", "a star"):
+        request = parse(asked(negative_prompt=asked_for), TINY)
+        assert resolve(request, TINY, QUEUES, 42).negative_prompt == asked_for
 
 
 def test_what_was_asked_wins() -> None:
