@@ -144,6 +144,6 @@ async def test_the_profile_of_the_deployed_model_counts(
             assert early.json()["type"] == "/problems/profile-unknown"
             await store.save_profile(tiny)  # the first predictor is up
             too_large = await api.post("/jobs", json=REQUEST | {"width": 848})
-            assert [e["allowed"] for e in too_large.json()["errors"]] == ["multiples of 16 from 32 to 128"]
+            assert [e["allowed"] for e in too_large.json()["errors"]] == ["multiples of 16 from 32 to 64"]
             job = (await api.post("/jobs", json={"prompt": "a fox"})).json()
             assert (job["request"]["width"], job["request"]["num_frames"]) == (64, 61)

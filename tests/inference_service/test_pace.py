@@ -23,7 +23,7 @@ def test_the_estimate_until_it_is_measured() -> None:
     assert pace.step(SPEC) == pytest.approx(2.0)
     assert pace.tail(SPEC) == pytest.approx(0.3 + 5.0)  # the video is still to be encoded and uploaded
     assert pace.step(replace(SPEC, width=64)) == pytest.approx(4.0)
-    assert pace.longest_step() == pytest.approx(2.0 * 128 * 128 * 61 / (32 * 32 * 7))
+    assert pace.longest_step() == pytest.approx(2.0 * 64 * 64 * 61 / (32 * 32 * 7))
 
 
 def test_a_budget_too_small_for_the_default_clip_is_refused_with_both_figures() -> None:
