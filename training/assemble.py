@@ -21,6 +21,8 @@ from diffusers.models.transformers.transformer_mochi import MochiRoPE
 from numpy.typing import NDArray
 from PIL import Image
 
+from jobs.profile import shipped_profile
+from jobs.settings import DEFAULT_MODEL
 from training.latents import Cache
 from training.vae import Vae, to_pixels
 from training.words import new_tokenizer, spell_alike
@@ -29,7 +31,6 @@ __all__ = ["Pipeline", "pipeline_of", "sample", "show", "write_model"]
 
 Pipeline: TypeAlias = Any  # a MochiPipeline
 
-_STEPS, _GUIDANCE, _NEGATIVE = 24, 2.0, "a shape"  # of the samples: the profile's, chosen by score
 _PROMPTS = (
     "a large red circle moving left on a light background",
     "a small green square moving right on a light background",
@@ -61,16 +62,18 @@ def pipeline_of(module: Any, vae: Vae, cache: Cache) -> Pipeline:  # noqa: ANN40
 
 @torch.no_grad()
 def sample(pipe: Pipeline, prompts: list[str], seed: int, frames: int = 61) -> NDArray[np.uint8]:
-    """Clips of 64x64 for the prompts, all at once: (clips, frames, 64, 64, 3)."""
+    """Clips of 64x64 for the prompts, all at once, as they are served: (clips, frames, 64, 64, 3)."""
+    profile = shipped_profile(DEFAULT_MODEL)
+    assert profile is not None, "the model that is trained here has one"
     pipe.set_progress_bar_config(disable=True)
     videos = pipe(
         prompts,
-        negative_prompt=[_NEGATIVE] * len(prompts),
+        negative_prompt=[profile.negative_prompt] * len(prompts),
         height=64,
         width=64,
         num_frames=frames,
-        num_inference_steps=_STEPS,
-        guidance_scale=_GUIDANCE,
+        num_inference_steps=profile.num_inference_steps.default,
+        guidance_scale=profile.guidance_scale.default,
         max_sequence_length=pipe.tokenizer.model_max_length,  # as the server reads it
         generator=torch.Generator().manual_seed(seed),
         output_type="pt",
